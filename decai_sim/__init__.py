@@ -1,0 +1,101 @@
+"""decai_sim: a laboratory for decentralized AI.
+
+Describe an experiment as a :class:`Scenario`, :func:`run` it, look at the :class:`Run`. Names are loaded when first used, so that
+``import decai_sim`` costs next to nothing.
+
+Example:
+    >>> import decai_sim as ds
+    >>> ds.Scenario(nodes=1000, attack=ds.attacks.SignFlip(scale=4)).nodes
+    1000
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decai_sim import attacks, defenses, flower, learning, protocols, testing, viz, world
+    from decai_sim.component import Component, kinds
+    from decai_sim.errors import DecaiError, RunStoppedError, ScenarioError, StalledError
+    from decai_sim.run import Run, run
+    from decai_sim.scenario import Scenario
+    from decai_sim.seeding import Streams
+    from decai_sim.sweep import Comparison, compare
+
+    topologies = world.topologies
+    network = churn = devices = world
+    tasks = partitions = models = learning
+
+__all__ = [
+    "Comparison",
+    "Component",
+    "DecaiError",
+    "Run",
+    "RunStoppedError",
+    "Scenario",
+    "ScenarioError",
+    "StalledError",
+    "Streams",
+    "attacks",
+    "churn",
+    "compare",
+    "defenses",
+    "devices",
+    "flower",
+    "kinds",
+    "models",
+    "network",
+    "partitions",
+    "protocols",
+    "run",
+    "tasks",
+    "testing",
+    "topologies",
+    "viz",
+]
+
+_ATTRIBUTES = {
+    "Comparison": "sweep",
+    "Component": "component",
+    "DecaiError": "errors",
+    "Run": "run",
+    "RunStoppedError": "errors",
+    "Scenario": "scenario",
+    "ScenarioError": "errors",
+    "StalledError": "errors",
+    "Streams": "seeding",
+    "compare": "sweep",
+    "kinds": "component",
+    "run": "run",
+}
+_MODULES = {
+    "attacks": "attacks",
+    "churn": "world.churn",
+    "defenses": "defenses",
+    "devices": "world.devices",
+    "flower": "flower",
+    "models": "learning.models",
+    "network": "world.network",
+    "partitions": "learning.partitions",
+    "protocols": "protocols",
+    "tasks": "learning.tasks",
+    "testing": "testing",
+    "topologies": "world.topologies",
+    "viz": "viz",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ATTRIBUTES:
+        value = getattr(import_module(f"decai_sim.{_ATTRIBUTES[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"decai_sim.{_MODULES[name]}")
+    else:
+        raise AttributeError(f"module 'decai_sim' has no attribute {name!r}")
+    globals()[name] = value  # also undoes what importing a submodule of the same name (run) sets
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

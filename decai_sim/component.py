@@ -1,0 +1,137 @@
+"""Components: everything a scenario is made of, found by its ``kind`` in an open registry.
+
+A component is a frozen pydantic model of one *family* (attack, defense, churn, ...). Defining a subclass registers it, in a
+file of ours or in a notebook cell alike, so a user's own attack is as good as ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from decai_sim.errors import ScenarioError
+
+
+_FAMILIES: dict[str, dict[str, type[Component]]] = {}
+
+
+def _snake(name: str) -> str:
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return name.lower()
+
+
+class Component(BaseModel):
+    """Frozen, keyword-only, closed base of every component; errors name field, value and what is allowed.
+
+    A family is opened by ``class Attack(Component, family="attacks")``; its subclasses register under ``kind``, which is the
+    snake_case class name unless given: ``class ALIE(Attack, kind="alie")``. A class defined with ``abstract=True`` does not
+    register. ``examples`` holds keyword sets that the conformance suite builds the component with.
+
+    Raises:
+        TypeError: a second class of another module claims a ``kind`` already taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", arbitrary_types_allowed=True)
+
+    family: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        # The class options are read below, once pydantic has built the fields.
+        super().__init_subclass__()
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls, *, family: str | None = None, kind: str | None = None, abstract: bool = False, **kwargs: Any
+    ) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if family is not None:
+            cls.family = family
+            _FAMILIES.setdefault(family, {})
+            return
+        if abstract or not cls.family:
+            return
+        cls.kind = kind or _snake(cls.__name__)
+        taken = _FAMILIES[cls.family].get(cls.kind)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"{cls.family}: kind {cls.kind!r} of {cls.__module__}.{cls.__qualname__} is already taken by "
+                f"{taken.__module__}.{taken.__qualname__}; give it another name with kind=..."
+            )
+        _FAMILIES[cls.family][cls.kind] = cls
+
+    def to_config(self) -> Any:
+        """The component as plain data (``kind`` first), as YAML and JSON show it."""
+        return {"kind": self.kind, **self.model_dump(mode="json")}
+
+
+C = TypeVar("C", bound=Component)
+
+
+def families() -> list[str]:
+    """Names of all component families, sorted."""
+    return sorted(_FAMILIES)
+
+
+def kinds(family: str) -> dict[str, type[Component]]:
+    """Registered components of a family, by ``kind``, sorted.
+
+    Args:
+        family: a name from :func:`families`.
+
+    Raises:
+        ScenarioError: no such family.
+
+    Example:
+        >>> import decai_sim as ds
+        >>> "sign_flip" in kinds("attacks") or bool(ds.attacks)
+        True
+    """
+    if family not in _FAMILIES:
+        raise ScenarioError(f"family: {family!r} is not allowed: choose from {', '.join(families())}")
+    return dict(sorted(_FAMILIES[family].items()))
+
+
+def parse(family: str, value: Any) -> Any:
+    """Turn plain data into a component of ``family``; pass components (and None) through.
+
+    Args:
+        family: the family the value belongs to.
+        value: a component, a mapping with ``kind``, or a bare ``kind`` string.
+
+    Raises:
+        pydantic.ValidationError: no such kind, or its fields are wrong; the location starts at the component.
+    """
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, Mapping):
+        return value
+    fields = dict(value)
+    kind = fields.pop("kind", None)
+    found = _FAMILIES[family].get(kind) if isinstance(kind, str) else None
+    if found is None:
+        known = sorted(_FAMILIES[family])
+        near = difflib.get_close_matches(str(kind), known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        problem = PydanticCustomError(
+            "unknown_kind", "choose one of {known}{hint}", {"known": ", ".join(known), "hint": hint}
+        )
+        raise ValidationError.from_exception_data(
+            family, [InitErrorDetails(type=problem, loc=("kind",), input=kind)]
+        )
+    return found.model_validate(fields)
+
+
+def field_of(base: type[C]) -> Any:
+    """The type of a field that holds a component of ``base``'s family, in any of the forms :func:`parse` takes."""
+    return Annotated[
+        base,
+        BeforeValidator(lambda value: parse(base.family, value)),
+        PlainSerializer(lambda value: value.to_config(), return_type=Any),
+    ]

@@ -1,0 +1,46 @@
+"""Krum: the row whose neighbours are nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from decai_sim.defenses.base import Aggregation, Context, Rule
+from decai_sim.defenses.distances import squared_distances
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Krum(Rule):
+    """The one row with the lowest sum of squared distances to its ``n - f - 2`` nearest others.
+
+    Source: Blanchard et al., NeurIPS 2017, Section 4 (score ``s(i) = Σ_{i→j} |x_i - x_j|²``, lowest wins).
+    Assumes: at most ``f`` Byzantine rows, ``2f + 2 < n`` for the paper's guarantee; honest rows are alike (i.i.d. data).
+    Deviations: ``max(1, n - f - 2)`` neighbours, so that ``2f < n`` rows are enough to run, though not to be safe: with
+        ``n = 2f + 1`` there are ``f - 1`` neighbours and ``f`` equal rows of the attackers win. Ties go to the lowest index.
+        byzfl sums over ``n - f - 1`` others: its ``Krum(f + 1)`` is this ``Krum(f)``.
+
+    ``explain(...).scores`` are the scores above, in squared units of the rows, float64.
+
+    Example:
+        >>> import torch
+        >>> Krum(f=1)(torch.tensor([[0.0], [0.1], [0.3], [9.0], [0.2]])).tolist()
+        [0.10000000149011612]
+    """
+
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"f": 1}, {"f": 0}, {})
+
+    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:  # noqa: D102 (as the base says)
+        import torch
+
+        n = len(rows)
+        neighbours = min(max(1, n - self.minority_f(n, context) - 2), n - 1)
+        # Masking the diagonal, instead of skipping the smallest entry, keeps duplicates of a row among its neighbours.
+        others = squared_distances(rows).fill_diagonal_(float("inf"))
+        scores = others.sort(dim=1).values[:, :neighbours].sum(dim=1)
+        # min() may return any of several equal minima; nonzero() is in order of index.
+        chosen = int((scores == scores.min()).nonzero()[0])
+        kept = torch.zeros(n, dtype=torch.bool, device=rows.device)
+        kept[chosen] = True
+        return Aggregation(rows[chosen].clone(), kept.to(rows.dtype), kept, scores)

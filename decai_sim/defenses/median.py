@@ -1,0 +1,31 @@
+"""The coordinate-wise median."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decai_sim.defenses.base import Aggregation, Context, Rule
+from decai_sim.defenses.trimmed_mean import trimmed_columns
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Median(Rule):
+    """In each coordinate, the middle value.
+
+    Source: Yin et al., ICML 2018, Definition 1 (coordinate-wise median).
+    Assumes: fewer than half of the rows are Byzantine; honest values of a coordinate are alike. ``f`` is not used.
+    Deviations: none. With an even number of rows, the mean of the two middle values (as NumPy; torch takes the lower).
+
+    Example:
+        >>> import torch
+        >>> Median()(torch.tensor([[1.0, 2, 3], [-1, 4, -1], [2, 2, 3], [3, 1, 3]])).tolist()
+        [1.5, 2.0, 3.0]
+    """
+
+    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:  # noqa: D102 (as the base says)
+        import torch
+
+        kept = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        return Aggregation(trimmed_columns(rows, (len(rows) - 1) // 2), None, kept)

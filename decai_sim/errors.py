@@ -1,0 +1,61 @@
+"""What can go wrong through a user's hand, and how it is said: one line, naming field, value and what is allowed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class DecaiError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ScenarioError(DecaiError, ValueError):
+    """An experiment description that cannot be run."""
+
+
+class StalledError(DecaiError, RuntimeError):
+    """A wait in virtual time that can never end."""
+
+
+class RunStoppedError(DecaiError):
+    """A run was asked to stop before its end; what it had measured is kept."""
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line what a pydantic error means.
+
+    Args:
+        error: the error raised while a scenario or component was validated.
+
+    Returns:
+        ``field.path: VALUE is not allowed: reason`` for each finding, joined by ``; ``.
+
+    Example:
+        >>> from decai_sim import Scenario
+        >>> from pydantic import ValidationError
+        >>> try:
+        ...     Scenario(nodes=0)
+        ... except ValidationError as error:
+        ...     print(explain(error))
+        nodes: 0 is not allowed: input should be greater than or equal to 1
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        path = ".".join(str(part) for part in item["loc"]) or error.title
+        message = item["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{path}: unknown key (value {_short(item['input'])})")
+        elif item["type"] == "missing":
+            lines.append(f"{path}: missing, a value is required")
+        else:
+            lines.append(f"{path}: {_short(item['input'])} is not allowed: {message}")
+    return "; ".join(lines)
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

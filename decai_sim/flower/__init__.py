@@ -1,0 +1,65 @@
+"""Flower on the simulated internet: the only package that imports flwr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import ServerApp
+
+    from decai_sim.flower.apps import TaskClientApp, initial_model
+    from decai_sim.flower.grid import SimGrid
+    from decai_sim.flower.strategies import CappedFedAvg, RuleStrategy
+    from decai_sim.run import Run
+    from decai_sim.scenario import Scenario
+
+__all__ = ["CappedFedAvg", "RuleStrategy", "SimGrid", "TaskClientApp", "initial_model", "run"]
+
+_HOME = {
+    "CappedFedAvg": "strategies",
+    "RuleStrategy": "strategies",
+    "SimGrid": "grid",
+    "TaskClientApp": "apps",
+    "initial_model": "apps",
+}
+
+
+def run(
+    server_app: ServerApp | str,
+    client_app: ClientApp | None = None,
+    scenario: Scenario | None = None,
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    work_flops: float | None = None,
+) -> Run:
+    """Run somebody's Flower apps, unmodified, on a scenario's simulated internet.
+
+    Args:
+        server_app: a message-API ``ServerApp``, or the folder of a Flower app (then leave ``client_app`` out).
+        client_app: its ``ClientApp``.
+        scenario: the world and the attack; its ``protocol`` and ``defense`` are ignored, and so is its ``task`` unless the
+            ``ClientApp`` is a :class:`TaskClientApp`.
+        run_config: what the apps' contexts carry; overrides the folder's own.
+        work_flops: FLOPs of every instruction; None: counted with ``torch.utils.flop_counter``.
+
+    Returns:
+        A :class:`~decai_sim.Run`; ``rounds.accuracy`` is not a number, since nobody says how to measure it.
+
+    Raises:
+        ScenarioError: the apps or the attack cannot be run this way.
+        StalledError: the ``ServerApp`` waits for what cannot come.
+    """
+    # The front door lies in this package for its users; the work is done further up, where Run is known.
+    from decai_sim.run import run_apps
+
+    return run_apps(server_app, client_app, scenario, run_config=run_config, work_flops=work_flops)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"decai_sim.flower.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,154 @@
+"""Flower arrays that stay in the store: a model's parameters as views of its row, serialised only when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+if TYPE_CHECKING:
+    from decai_sim.learning.store import Layout, Row, Store
+
+NPY_HEADER_BYTES = 128
+"""What NumPy's file format puts before the values of a small array, as Flower serialises it."""
+ENVELOPE_BYTES = 256
+"""Metadata of a message on the wire: flwr 1.41's ``Message.deflate()`` measures 150 to 300 bytes."""
+
+
+class StoreArray(Array):
+    """One parameter of a stored model. Immutable; behaves as Flower's ``Array`` when serialised, copied or logged."""
+
+    __qualname__ = "Array"  # Flower writes this name on the wire
+
+    def __init__(self, row: Row, layout: Layout, index: int) -> None:
+        self.__dict__.update(
+            row=row, layout=layout, index=index, dtype="float32", shape=layout.shapes[index], stype="numpy.ndarray"
+        )
+
+    def numpy(self) -> Any:
+        """A fresh copy of the values."""
+        start, stop = self.layout.offsets[self.index], self.layout.offsets[self.index + 1]
+        return self.row.tensor()[start:stop].reshape(self.shape).cpu().numpy()
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The values as Flower serialises them."""
+        if "_bytes" not in self.__dict__:
+            self.__dict__["_bytes"] = Array(np.ascontiguousarray(self.numpy())).data
+        return self.__dict__["_bytes"]  # type: ignore[no-any-return]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in {"dtype", "shape", "stype", "data"}:
+            raise AttributeError(f"{name}: an array of the model store cannot be changed; make a new Array of its numpy()")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> Any:
+        return Array, (self.dtype, self.shape, self.stype, self.data)
+
+    def __deepcopy__(self, memo: Any) -> Array:
+        return Array(self.dtype, self.shape, self.stype, self.data)
+
+
+def to_record(row: Row, layout: Layout) -> ArrayRecord:
+    """A stored model as Flower passes models around."""
+    record = ArrayRecord()
+    for index, name in enumerate(layout.names):
+        record[name] = StoreArray(row, layout, index)
+    return record
+
+
+def stored_row(record: ArrayRecord) -> Row | None:
+    """The row a record stands for, if it is a whole stored model."""
+    values = list(record.values())
+    first = values[0] if values else None
+    if not isinstance(first, StoreArray) or len(values) != len(first.layout.names):
+        return None
+    if all(isinstance(v, StoreArray) and v.row is first.row and v.index == i for i, v in enumerate(values)):
+        return first.row  # type: ignore[no-any-return]
+    return None
+
+
+def to_vector(record: ArrayRecord) -> torch.Tensor:
+    """All values of a record in one vector ``(d,)``, float32, in the record's order."""
+    row = stored_row(record)
+    if row is not None:
+        return row.tensor()
+    return torch.cat([torch.as_tensor(np.array(v.numpy()), dtype=torch.float32).reshape(-1) for v in record.values()])
+
+
+def to_matrix(records: Sequence[ArrayRecord]) -> torch.Tensor:
+    """``(n, d)``: one record a row."""
+    rows = [stored_row(record) for record in records]
+    known = [row for row in rows if row is not None]
+    if len(known) == len(rows) and len({id(row.store) for row in known}) == 1:
+        return known[0].store.gather(known)
+    return torch.stack([to_vector(record) for record in records])
+
+
+def from_vector(vector: torch.Tensor, like: ArrayRecord) -> ArrayRecord:
+    """A record with the names and shapes of ``like`` and the values of ``vector (d,)``: stored if ``like`` is."""
+    row = stored_row(like)
+    if row is not None:
+        first = next(iter(like.values()))
+        return to_record(row.store.put(vector[None])[0], first.layout)  # type: ignore[attr-defined]
+    record, at = ArrayRecord(), 0
+    for name, array in like.items():
+        size = int(np.prod(array.shape, dtype=np.int64))
+        values = vector[at : at + size].reshape(array.shape).cpu().numpy().astype(array.dtype)
+        record[name] = Array(np.ascontiguousarray(values))
+        at += size
+    return record
+
+
+def to_row(record: ArrayRecord, store: Store, layout: Layout) -> Row:
+    """The stored model that a record holds; taken into the store if it is not there yet.
+
+    Raises:
+        ValueError: names or shapes are not the model's.
+    """
+    row = stored_row(record)
+    if row is not None and row.store is store:
+        return row
+    shapes = {name: tuple(array.shape) for name, array in record.items()}
+    wanted = dict(zip(layout.names, layout.shapes, strict=True))
+    if shapes != wanted:
+        raise ValueError(f"arrays: {shapes} is not allowed: the task's model has {wanted}")
+    params = {name: torch.as_tensor(np.array(array.numpy()), dtype=torch.float32) for name, array in record.items()}
+    return store.put(layout.flat(params)[None])[0]
+
+
+def snapshot(content: RecordDict) -> RecordDict:
+    """A copy that later changes to the original's containers do not reach; the values themselves are immutable."""
+    copy = RecordDict()
+    for key, record in content.items():
+        if isinstance(record, ArrayRecord):
+            arrays = ArrayRecord()
+            for name, array in record.items():
+                same = isinstance(array, StoreArray)
+                arrays[name] = array if same else Array(array.dtype, tuple(array.shape), array.stype, array.data)
+            copy[key] = arrays
+        else:
+            fresh = ConfigRecord() if isinstance(record, ConfigRecord) else MetricRecord()
+            for name, value in record.items():
+                fresh[name] = list(value) if isinstance(value, list) else value
+            copy[key] = fresh
+    return copy
+
+
+def wire_bytes(content: RecordDict | None) -> int:
+    """Size of a message with this content on the wire, bytes, without serialising anything that is stored."""
+    total = ENVELOPE_BYTES
+    for record in content.values() if content is not None else ():
+        if isinstance(record, ArrayRecord):
+            for name, array in record.items():
+                total += len(name)
+                if isinstance(array, StoreArray):
+                    total += 4 * int(np.prod(array.shape, dtype=np.int64)) + NPY_HEADER_BYTES
+                else:
+                    total += len(array.data)
+        else:
+            total += record.count_bytes()
+    return total

@@ -1,0 +1,97 @@
+"""Runs a Flower ``ServerApp`` and its ``ClientApp`` in a world."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from decai_sim.attacks.base import DataAttack, UpdateAttack
+from decai_sim.errors import ScenarioError
+from decai_sim.flower import compat
+from decai_sim.flower.adversary import Adversary
+from decai_sim.flower.apps import TaskClientApp
+from decai_sim.flower.executors import CohortExecutor, Executor, MessageExecutor
+from decai_sim.flower.grid import SimGrid
+from decai_sim.flower.handoff import AppThread, Director
+from decai_sim.learning.store import Store
+
+if TYPE_CHECKING:
+    from decai_sim.attacks.base import Attack
+    from decai_sim.learning.problem import Problem
+    from decai_sim.seeding import Streams
+    from decai_sim.world.world import World
+
+
+@dataclass
+class Host:
+    """Everything a pair of apps needs to run in a world.
+
+    Attributes:
+        world: where they run.
+        streams: the run's streams.
+        problem: gives the task laid out for the run's nodes, with poisoned samples where there are any.
+        attack: what Byzantine nodes do; None: there are none.
+        byzantine: who they are.
+        run_config: what the apps' contexts carry.
+        work_flops: FLOPs of every instruction to a foreign app; None: counted.
+        stop: ends the run when set.
+        grid: the grid of the run under way.
+    """
+
+    world: World
+    streams: Streams
+    problem: Callable[[], Problem]
+    attack: Attack | None = None
+    byzantine: frozenset[int] = frozenset()
+    run_config: dict[str, Any] = field(default_factory=dict)
+    work_flops: float | None = None
+    stop: threading.Event | None = None
+    grid: SimGrid | None = None
+
+    def run(self, server_app: ServerApp, client_app: ClientApp) -> None:
+        """Run the apps to the end of the ``ServerApp``.
+
+        Raises:
+            ScenarioError: the apps or the attack cannot be run this way.
+            StalledError: the ``ServerApp`` waits for what cannot come.
+            RunStoppedError: ``stop`` was set.
+        """
+        for name, app, old in (("server_app", server_app, "server_fn"), ("client_app", client_app, "client_fn")):
+            if not compat.is_message_api(app):
+                raise ScenarioError(
+                    f"{name}: an app without message functions ({old} style, deprecated by Flower) is not allowed; "
+                    f"write it with @app.{'main' if name == 'server_app' else 'train'}()"
+                )
+        director = Director(self.world.clock, self.stop)
+
+        def main() -> None:
+            session = compat.Session(1, lambda: self.world.clock.now, thread.sleep)
+            context = Context(1, compat.SUPERLINK_NODE_ID, {}, RecordDict(), dict(self.run_config))
+            with compat.entered(session):
+                server_app(self.grid, context)
+
+        thread = AppThread("ServerApp", director, main, compat.rng_of(self.streams, "server_app"))
+        executor: Executor = MessageExecutor(
+            client_app, self.world.n, self.streams, self.run_config, self.work_flops
+        )
+        if isinstance(client_app, TaskClientApp):
+            problem = self.problem()
+            executor = CohortExecutor(problem, Store(problem.layout.d, problem.device), executor, thread.checkpoint)
+        elif isinstance(self.attack, DataAttack):
+            raise ScenarioError(
+                f"attack.kind: {self.attack.kind!r} is not allowed here: it changes training data, and this ClientApp loads its own"
+            )
+        adversary = None
+        if isinstance(self.attack, UpdateAttack) and self.byzantine:
+            adversary = Adversary(self.attack, self.byzantine, self.streams)
+        self.grid = SimGrid(self.world, executor, thread, adversary)
+        functions = [*compat.functions_of(server_app), *compat.functions_of(client_app)]
+        world_session = compat.Session(1, lambda: self.world.clock.now)
+        with compat.substituted(), compat.code_globals(*functions), compat.entered(world_session):
+            director.run()

@@ -1,0 +1,87 @@
+"""Flower strategies: Flower's own with the design's sampling, and one that aggregates with any rule of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from logging import INFO
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+
+from decai_sim.defenses.base import Context, Rule
+from decai_sim.flower import arrays
+
+
+class CappedFedAvg(FedAvg):
+    """Flower's ``FedAvg``, asking a fixed number of nodes or, while fewer are listed, all of them.
+
+    Flower's own ``fraction_train`` is a share of the nodes listed at the moment, and waits if they are fewer than the minimum.
+
+    Args:
+        n_train: nodes asked each round.
+        options: as for ``FedAvg``.
+    """
+
+    def __init__(self, n_train: int, **options: Any) -> None:
+        super().__init__(fraction_train=1e-9, fraction_evaluate=0.0, min_available_nodes=1, **options)
+        self.n_train = n_train
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask ``n_train`` nodes, or as many as are listed; at least one."""
+        self.min_train_nodes = max(1, min(self.n_train, len(list(grid.get_node_ids()))))
+        return super().configure_train(server_round, arrays, config, grid)
+
+
+class RuleStrategy(CappedFedAvg):
+    """Aggregates updates ``w_local − w_global`` with a rule: a Flower strategy that also works in a real deployment.
+
+    Args:
+        rule: how rows become one.
+        byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
+        n_train: nodes asked each round.
+        options: as for ``FedAvg``.
+    """
+
+    def __init__(self, rule: Rule, byzantine_fraction: float, n_train: int, **options: Any) -> None:
+        super().__init__(n_train, **options)
+        self.rule, self.byzantine_fraction = rule, byzantine_fraction
+        self._model: ArrayRecord | None = None
+        self._previous: torch.Tensor | None = None
+
+    def summary(self) -> None:
+        """Log what the strategy does."""
+        log(INFO, "\t├──> Rule: %s", self.rule.to_config())
+        super().summary()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """As ``FedAvg``; remembers the model that updates are relative to."""
+        self._model = arrays
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The model plus the rule's aggregate of the updates; None when nobody replied."""
+        valid, _ = self._check_and_log_replies(replies, is_train=True)
+        if not valid or self._model is None:
+            return None, None
+        contents = [message.content for message in valid]
+        start = arrays.to_vector(self._model)
+        updates = arrays.to_matrix([next(iter(content.array_records.values())) for content in contents]) - start
+        examples = [next(iter(content.metric_records.values()))[self.weighted_by_key] for content in contents]
+        context = Context(
+            f=int(self.byzantine_fraction * len(valid)),
+            num_examples=torch.tensor(examples, dtype=updates.dtype, device=updates.device),
+            previous=self._previous,
+        )
+        aggregate = self.rule(updates, context)
+        self._previous = aggregate
+        return arrays.from_vector(start + aggregate, self._model), None

@@ -1,0 +1,168 @@
+"""Models: real ``nn.Module``s, with a stacked forward pass that runs many of them at once."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt
+
+from decai_sim.component import Component
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Model(Component, family="models"):
+    """Base of models: classifiers of ``(batch, *shape)`` inputs."""
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The module for inputs of ``shape``, its parameters not yet set."""
+        raise NotImplementedError
+
+    def module(self, shape: tuple[int, ...], classes: int, generator: torch.Generator) -> nn.Module:
+        """The module with parameters drawn from ``generator`` alone, as PyTorch draws them by default.
+
+        That is uniform in ±1/√fan_in for weights and biases of linear and convolution layers.
+
+        Args:
+            shape: of one input, without the batch.
+            classes: number of outputs.
+            generator: where the draws come from.
+        """
+        import torch
+        from torch import nn
+
+        with torch.device("meta"):  # the usual constructors would draw from the global generator
+            module = self.build(shape, classes)
+        module.to_empty(device="cpu")
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                bound = 1 / math.sqrt(layer.weight[0].numel())
+                with torch.no_grad():
+                    layer.weight.uniform_(-bound, bound, generator=generator)
+                    if layer.bias is not None:
+                        layer.bias.uniform_(-bound, bound, generator=generator)
+            elif any(True for _ in layer.parameters(recurse=False)):
+                raise TypeError(f"{self.kind}: no rule to initialise a {type(layer).__name__}")
+        return module
+
+    def stacked(self, module: nn.Module, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """Outputs of many models, each on its own batch.
+
+        Args:
+            module: the module whose parameters are replaced.
+            params: ``(k, *shape)`` each, the parameters of ``k`` models.
+            x: ``(k, batch, *shape)`` inputs.
+
+        Returns:
+            ``(k, batch, classes)`` logits.
+        """
+        import torch
+
+        def one(own: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(module, own, (inputs,))
+
+        return torch.func.vmap(one)(params, x)
+
+
+class MLP(Model, kind="mlp"):
+    """A multilayer perceptron with ReLU between its layers.
+
+    Source: McMahan et al. (AISTATS 2017), section 3, "2NN" with other widths.
+    Assumes: inputs fit in memory as vectors.
+    Deviations: none; stacked models multiply as batched matrices, equal to running each alone.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+
+    Example:
+        >>> import torch
+        >>> net = MLP(hidden=(64,)).module((28, 28), 10, torch.Generator())
+        >>> sum(p.numel() for p in net.parameters())
+        50890
+    """
+
+    hidden: tuple[PositiveInt, ...] = (64,)
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Linear layers on the flattened input."""
+        from torch import nn
+
+        layers: list[nn.Module] = [nn.Flatten()]
+        width = math.prod(shape)
+        for out in self.hidden:
+            layers += [nn.Linear(width, out), nn.ReLU()]
+            width = out
+        return nn.Sequential(*layers, nn.Linear(width, classes))
+
+    def stacked(self, module: nn.Module, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """One batched matrix product a layer."""
+        import torch
+
+        h = x.flatten(2)
+        names = list(params)
+        for weight, bias in zip(names[::2], names[1::2], strict=True):
+            h = torch.baddbmm(params[bias].unsqueeze(1), h, params[weight].transpose(1, 2))
+            if weight != names[-2]:
+                h = h.relu()
+        return h
+
+
+class Softmax(MLP):
+    """Softmax (multinomial logistic) regression: one linear layer.
+
+    Source: McMahan et al. (AISTATS 2017) call it a convex baseline; any statistics textbook.
+    Assumes: classes are linearly separable to a useful degree.
+    Deviations: none.
+
+    Example:
+        >>> import torch
+        >>> sum(p.numel() for p in Softmax().module((28, 28), 10, torch.Generator()).parameters())
+        7850
+    """
+
+    hidden: tuple[PositiveInt, ...] = Field(default=(), max_length=0)
+
+
+class CNN(Model, kind="cnn"):
+    """Two 5 x 5 convolutions with max pooling, then one hidden layer.
+
+    Source: McMahan et al. (AISTATS 2017), section 3, "CNN" with fewer channels.
+    Assumes: inputs are one-channel images of at least 4 x 4 pixels.
+    Deviations: channels and hidden width are settable and smaller by default.
+
+    Attributes:
+        channels: of the two convolutions.
+        hidden: width of the dense layer.
+
+    Example:
+        >>> import torch
+        >>> net = CNN(channels=(8, 16), hidden=32).module((28, 28), 10, torch.Generator())
+        >>> net(torch.zeros(2, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    channels: tuple[PositiveInt, PositiveInt] = (8, 16)
+    hidden: PositiveInt = 64
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Convolutions, pooling, dense layers."""
+        from torch import nn
+
+        height, width = shape
+        first, second = self.channels
+        return nn.Sequential(
+            nn.Unflatten(1, (1, height)),
+            nn.Conv2d(1, first, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(second * (height // 4) * (width // 4), self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, classes),
+        )

@@ -1,0 +1,100 @@
+"""A task laid out for ``n`` nodes: tensors, who holds what, the model's shape, and how it is tested."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from decai_sim.learning.store import Layout
+from decai_sim.seeding import Streams
+
+if TYPE_CHECKING:
+    from decai_sim.learning.tasks import Task
+
+
+class Poison(Protocol):
+    """What :meth:`Problem.poisoned` needs of a data attack."""
+
+    def poison(self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+class Problem:
+    """What the nodes of one run learn.
+
+    Attributes:
+        task: its description.
+        module: the model, with the run's initial parameters.
+        layout: where the parameters lie in a row.
+        samples: per node, indices of its samples.
+        n_samples: ``(n,)`` how many each node has.
+        forward_flops: FLOPs of one sample's forward pass.
+
+    Args:
+        task: what is learned.
+        n: number of nodes.
+        streams: the run's streams; ``partition``, ``model`` and ``batches`` are used.
+        device: where the tensors live.
+
+    Raises:
+        ScenarioError: the data cannot be split that way.
+    """
+
+    def __init__(self, task: Task, n: int, streams: Streams, device: str = "cpu") -> None:
+        dataset = task.load()
+        self.task, self.n, self.streams, self.device = task, n, streams, device
+        self._scale, self._mean, self._std = dataset.scale, dataset.mean, dataset.std
+        self._x = torch.as_tensor(np.array(dataset.x_train), device=device)
+        self._y = torch.as_tensor(dataset.y_train, device=device)
+        self._x_test = torch.as_tensor(np.array(dataset.x_test), device=device)
+        self._y_test = torch.as_tensor(dataset.y_test, device=device)
+        self.samples = task.partition.split(dataset.y_train, n, streams)
+        self.n_samples = np.array([len(part) for part in self.samples])
+        self.module = task.model.module(dataset.x_train.shape[1:], dataset.classes, streams.torch("model")).to(device)
+        self.layout = Layout.of(self.module)
+        self.forward_flops = self._count_flops()
+
+    def _count_flops(self) -> float:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.module(self.inputs(torch.zeros(1, dtype=torch.long, device=self.device)))
+        return float(counter.get_total_flops())
+
+    def inputs(self, index: torch.Tensor) -> torch.Tensor:
+        """Standardised training inputs ``(*index.shape, *shape)``."""
+        return (self._x[index].float() * self._scale - self._mean) / self._std
+
+    def labels(self, index: torch.Tensor) -> torch.Tensor:
+        """Training labels ``(*index.shape)``."""
+        return self._y[index]
+
+    def initial(self) -> torch.Tensor:
+        """``(d,)`` the parameters every run of this seed starts from."""
+        return self.layout.flat({name: p.detach() for name, p in self.module.named_parameters()}).clone()
+
+    def evaluate(self, row: torch.Tensor, batch: int = 2000) -> tuple[float, float]:
+        """Accuracy and mean cross-entropy of the model ``row (d,)`` on the central test set."""
+        params = self.layout.views(row)
+        right, loss = 0, 0.0
+        with torch.no_grad():
+            for x, y in zip(self._x_test.split(batch), self._y_test.split(batch), strict=True):
+                inputs = (x.float() * self._scale - self._mean) / self._std
+                logits = torch.func.functional_call(self.module, params, (inputs,))
+                right += int((logits.argmax(1) == y).sum())
+                loss += float(F.cross_entropy(logits, y, reduction="sum"))
+        return right / len(self._y_test), loss / len(self._y_test)
+
+    def poisoned(self, attack: Poison, nodes: Iterable[int], streams: Streams) -> Problem:
+        """The same problem with the samples of ``nodes`` changed by a data attack."""
+        changed = copy.copy(self)
+        changed._x, changed._y = self._x.clone(), self._y.clone()
+        for node in nodes:
+            index = torch.as_tensor(self.samples[node], device=self.device)
+            x, y = attack.poison(self._x[index], self._y[index], streams.torch("attack", "poison", node))
+            changed._x[index], changed._y[index] = x, y
+        return changed

@@ -1,0 +1,6 @@
+"""Protocols: how nodes cooperate."""
+
+from decai_sim.protocols.base import Lab, Protocol
+from decai_sim.protocols.federated import Federated
+
+__all__ = ["Federated", "Lab", "Protocol"]

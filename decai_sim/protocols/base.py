@@ -1,0 +1,93 @@
+"""The protocol family: how nodes cooperate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from decai_sim.attacks.base import Attack, DataAttack
+from decai_sim.component import Component
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import torch
+
+    from decai_sim.defenses.base import Rule
+    from decai_sim.learning.problem import Problem
+    from decai_sim.learning.tasks import Task
+    from decai_sim.seeding import Streams
+    from decai_sim.world.topologies import Topology
+    from decai_sim.world.world import World
+
+
+@dataclass
+class Lab:
+    """One run under way: what a protocol works with, and where it leaves its results.
+
+    Attributes:
+        world: the simulated internet.
+        task: what is learned.
+        streams: the run's streams.
+        topology: who is wired to whom.
+        attack: what Byzantine nodes do; None: there are none.
+        byzantine: who they are.
+        defense: how rows become one; None: the protocol's own way.
+        device: where tensors live.
+        stop: ends the run when set.
+        on_round: called with each finished round's record.
+        rounds: records of finished rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, replied, bytes_up, bytes_down``,
+            bytes being all that nodes have sent and received so far.
+        model: ``(d,)`` the model at the end of the last round; None before, or if there is no single one.
+    """
+
+    world: World
+    task: Task
+    streams: Streams
+    topology: Topology
+    attack: Attack | None
+    byzantine: frozenset[int]
+    defense: Rule | None
+    device: str = "cpu"
+    stop: threading.Event | None = None
+    on_round: Callable[[dict[str, Any]], object] = lambda record: None
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    model: torch.Tensor | None = None
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The task laid out for the run's nodes, with the samples that data attacks have changed."""
+        from decai_sim.learning.problem import Problem
+
+        problem = Problem(self.task, self.world.n, self.streams, self.device)
+        if isinstance(self.attack, DataAttack):
+            problem = problem.poisoned(self.attack, sorted(self.byzantine), self.streams)
+        return problem
+
+    @cached_property
+    def graph(self) -> nx.Graph:
+        """The topology's graph."""
+        return self.topology.build(self.world.n, self.streams.integer("topology") % 2**32)
+
+
+class Protocol(Component, family="protocols"):
+    """Base of protocols."""
+
+    needs_connected: ClassVar[bool] = False
+    """Whether the topology must be connected for the protocol to make sense."""
+
+    def run(self, lab: Lab) -> None:
+        """Run to the end, leaving rounds and model in ``lab``.
+
+        Raises:
+            StalledError: somebody waits for what cannot come.
+            RunStoppedError: ``lab.stop`` was set.
+        """
+        raise NotImplementedError
+
+    @property
+    def total_rounds(self) -> int | None:
+        """How many rounds there will be, for progress bars; None: not known."""
+        return None

@@ -1,0 +1,369 @@
+"""Runs: a scenario goes in, tidy tables come out."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from decai_sim.errors import RunStoppedError, ScenarioError
+from decai_sim.protocols.base import Lab
+from decai_sim.scenario import Scenario
+from decai_sim.seeding import Streams
+from decai_sim.viz import figures
+from decai_sim.world.world import World
+
+if TYPE_CHECKING:
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import ServerApp
+    from matplotlib.figure import Figure
+
+FRAMES = ("rounds", "nodes", "events", "messages")
+_ROUND_COLUMNS = (
+    *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),
+)
+_VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
+
+
+@dataclass(eq=False)
+class Run:
+    """What a scenario gave: tables, figures, and where they come from.
+
+    All times are virtual seconds, all sizes bytes; every frame's first column is ``run_id``.
+
+    Attributes:
+        scenario: what was run.
+        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down``; bytes are cumulative and
+            count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers among the replies.
+        nodes: ``node, region, device, byzantine, n_samples, online_s, bytes_up, bytes_down``.
+        events: ``t_s, node, kind, detail``.
+        messages: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``; the server is node −1.
+        trace_digest: SHA-256 over events and messages: equal digests, equal histories.
+        complete: False if the run was stopped before its end.
+        provenance: scenario, seed, versions, git state, wall and virtual time.
+        model: the final model's parameters ``(d,)``, where there is a single one.
+    """
+
+    scenario: Scenario
+    rounds: pd.DataFrame
+    nodes: pd.DataFrame
+    events: pd.DataFrame
+    messages: pd.DataFrame
+    trace_digest: str
+    complete: bool
+    provenance: dict[str, Any] = field(repr=False)
+    model: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def run_id(self) -> str:
+        """The scenario's :attr:`~decai_sim.Scenario.id`, which covers the seed."""
+        return self.scenario.id
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last round, 0…1; not a number if there was none."""
+        return float(self.rounds["accuracy"].iloc[-1]) if len(self.rounds) else float("nan")
+
+    def summary(self) -> dict[str, Any]:
+        """The run in a few figures."""
+        last = self.rounds.iloc[-1] if len(self.rounds) else None
+        return {
+            "run_id": self.run_id,
+            "complete": self.complete,
+            "rounds": len(self.rounds),
+            "accuracy": self.accuracy,
+            "virtual_hours": 0.0 if last is None else float(last["t_s"]) / 3600,
+            "gigabytes": 0.0 if last is None else float(last["bytes_up"] + last["bytes_down"]) / 1e9,
+            "messages": len(self.messages),
+            "wall_s": self.provenance["wall_s"],
+        }
+
+    def __repr__(self) -> str:
+        s = self.summary()
+        state = "" if self.complete else ", stopped early"
+        return (
+            f"<Run {self.run_id}: {self.scenario.nodes} nodes, {s['rounds']} rounds{state}, accuracy {s['accuracy']:.3f}, "
+            f"{s['virtual_hours']:.2f} virtual hours, {s['gigabytes']:.2f} GB>"
+        )
+
+    def _repr_html_(self) -> str:
+        s = self.summary()
+        sc = self.scenario
+        cells = {
+            "nodes": f"{sc.nodes:,}",
+            "protocol": sc.protocol.kind,
+            "attack": "none" if sc.attack is None else f"{sc.attack.kind}, {sc.attack.fraction:.0%} of nodes",
+            "defense": "none" if sc.defense is None else json.dumps(sc.defense.to_config()),
+            "rounds": f"{s['rounds']}" + ("" if self.complete else " (stopped early)"),
+            "test accuracy": f"{s['accuracy']:.1%}",
+            "virtual time": f"{s['virtual_hours']:.2f} h",
+            "traffic": f"{s['gigabytes']:.2f} GB in {s['messages']:,} messages",
+        }
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(k)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>"
+            for k, v in cells.items()
+        )
+        return f"<table><caption style='text-align:left'>run <code>{self.run_id}</code></caption>{rows}</table>"
+
+    def plot(self) -> Figure:
+        """Accuracy against virtual time and against bytes, and who was online when."""
+        label = "run" if self.scenario.attack is None else self.scenario.attack.kind
+        return figures.overview({label: self.rounds}, self.events, self.scenario.nodes)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the frames as Parquet, ``provenance.json`` and, where there is one, ``model.npy``.
+
+        Each file appears whole or not at all; ``provenance.json`` comes last.
+
+        Args:
+            folder: made if missing; a run saved there before is replaced.
+
+        Returns:
+            The folder.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FRAMES:
+            _write(folder / f"{name}.parquet", lambda path, name=name: getattr(self, name).to_parquet(path, index=False))
+        if self.model is not None:
+            model = self.model
+
+            def write_model(path: Path) -> None:
+                with path.open("wb") as file:
+                    np.save(file, model, allow_pickle=False)
+
+            _write(folder / "model.npy", write_model)
+        text = json.dumps(self.provenance, indent=2, ensure_ascii=False)
+        _write(folder / "provenance.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Read a run that :meth:`save` wrote.
+
+        Raises:
+            ScenarioError: there is no complete set of files.
+        """
+        folder = Path(folder)
+        missing = [name for name in ("provenance.json", *(f"{f}.parquet" for f in FRAMES)) if not (folder / name).is_file()]
+        if missing:
+            raise ScenarioError(f"{folder}: is not a saved run: {', '.join(missing)} missing")
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+        model = folder / "model.npy"
+        return cls(
+            scenario=Scenario.model_validate(provenance["scenario"]),
+            **frames,
+            trace_digest=provenance["trace_digest"],
+            complete=provenance["complete"],
+            provenance=provenance,
+            model=np.load(model, allow_pickle=False) if model.is_file() else None,
+        )
+
+
+def run(
+    scenario: Scenario, *, progress: bool = True, stop: threading.Event | None = None, device: str = "auto"
+) -> Run:
+    """Run a scenario.
+
+    Args:
+        scenario: what to run.
+        progress: show a progress bar.
+        stop: ends the run within about a second when set.
+        device: where tensors live: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+
+    Returns:
+        The :class:`Run`; after Ctrl-C or ``stop``, what there is of it, with ``complete`` False.
+
+    Raises:
+        ScenarioError: the scenario cannot be run; nothing has been run then.
+        StalledError: somebody waits, in virtual time, for what cannot come.
+
+    Example:
+        >>> import decai_sim as ds
+        >>> r = ds.run(ds.Scenario(nodes=10, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 0.5}),
+        ...            progress=False)
+        >>> len(r.rounds), r.complete, r.accuracy > 0.3
+        (2, True, True)
+    """
+    return _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, scenario.protocol.total_rounds)
+
+
+def run_apps(
+    server_app: ServerApp | str,
+    client_app: ClientApp | None,
+    scenario: Scenario | None,
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    work_flops: float | None = None,
+) -> Run:
+    """See :func:`decai_sim.flower.run`."""
+    from decai_sim.flower import compat
+    from decai_sim.flower.hosting import Host
+
+    config: dict[str, Any] = {}
+    if isinstance(server_app, str | os.PathLike):
+        folder = Path(server_app)
+        if not (folder / "pyproject.toml").is_file():
+            raise ScenarioError(f"server_app: {str(folder)!r} is not allowed: a Flower app's folder holds a pyproject.toml")
+        server_app, client_app, config = compat.load_folder(str(folder))
+    if client_app is None:
+        raise ScenarioError("client_app: None is not allowed with a ServerApp object; give both apps, or an app's folder")
+    config |= dict(run_config or {})
+    scenario = scenario if scenario is not None else Scenario()
+    apps = server_app, client_app
+
+    def work(lab: Lab) -> None:
+        host = Host(
+            lab.world,
+            lab.streams,
+            lambda: lab.problem,
+            lab.attack,
+            lab.byzantine,
+            run_config=config,
+            work_flops=work_flops,
+            stop=lab.stop,
+        )
+        try:
+            host.run(*apps)
+        finally:
+            lab.rounds += host.grid.rounds if host.grid is not None else []
+
+    return _execute(scenario, work, False, None, "auto", None)
+
+
+def _execute(
+    scenario: Scenario,
+    work: Any,
+    progress: bool,
+    stop: threading.Event | None,
+    device: str,
+    total: int | None,
+) -> Run:
+    from tqdm.auto import tqdm
+
+    scenario.check()
+    began = time.perf_counter()
+    streams = Streams(scenario.seed)
+    world = World(scenario.nodes, scenario.network, scenario.churn, scenario.devices, streams)
+    byzantine: frozenset[int] = frozenset()
+    if scenario.attack is not None:
+        count = int(scenario.attack.fraction * scenario.nodes)
+        byzantine = frozenset(streams.of("attack").choice(scenario.nodes, size=count, replace=False).tolist())
+    bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
+
+    def on_round(record: dict[str, Any]) -> None:
+        bar.set_postfix_str(f"accuracy {record['accuracy']:.3f}, {record['t_s'] / 3600:.2f} virtual h", refresh=False)
+        bar.update()
+
+    lab = Lab(
+        world=world,
+        task=scenario.task,
+        streams=streams,
+        topology=scenario.topology,
+        attack=scenario.attack,
+        byzantine=byzantine,
+        defense=scenario.defense,
+        device=_device(device),
+        stop=stop,
+        on_round=on_round,
+    )
+    complete = True
+    with bar:
+        try:
+            work(lab)
+        except (KeyboardInterrupt, RunStoppedError):
+            complete = False
+    return _collect(scenario, lab, complete, time.perf_counter() - began)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def _collect(scenario: Scenario, lab: Lab, complete: bool, wall_s: float) -> Run:
+    world = lab.world
+    records = [
+        {**record, "n_byzantine": sum(node in lab.byzantine for node in record["replied"])} for record in lab.rounds
+    ]
+    n = world.n
+    known = "problem" in vars(lab)
+    frames = {
+        "rounds": pd.DataFrame(records, columns=list(_ROUND_COLUMNS)),
+        "nodes": pd.DataFrame(
+            {
+                "node": np.arange(n),
+                "region": world.paths.regions[:-1],
+                "device": world.devices,
+                "byzantine": [node in lab.byzantine for node in range(n)],
+                "n_samples": lab.problem.n_samples if known else pd.array([pd.NA] * n, dtype="Int64"),
+                "online_s": world.nodes.online_s(),
+                "bytes_up": world.links.bytes_up[:-1],
+                "bytes_down": world.links.bytes_down[:-1],
+            }
+        ),
+        "events": world.trace.events(),
+        "messages": world.trace.messages(),
+    }
+    for frame in frames.values():
+        frame.insert(0, "run_id", scenario.id)
+    digest = world.trace.digest()
+    provenance = {
+        "run_id": scenario.id,
+        "scenario": scenario.to_config(),
+        "seed": scenario.seed,
+        "complete": complete,
+        "trace_digest": digest,
+        "virtual_s": world.clock.now,
+        "wall_s": round(wall_s, 3),
+        "device": lab.device,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
+        "git": _git_state(),
+    }
+    model = lab.model.cpu().numpy() if lab.model is not None else None
+    return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", str(here)))}
+    except (OSError, subprocess.SubprocessError):
+        return None  # installed without its history
+
+
+def _write(path: Path, write: Any) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""Several scenarios side by side, over several seeds, under common random numbers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from decai_sim.errors import DecaiError
+from decai_sim.run import Run, run
+from decai_sim.scenario import Scenario
+from decai_sim.viz import figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(eq=False)
+class Comparison:
+    """Runs of labelled scenarios, one per seed.
+
+    Attributes:
+        runs: per label its runs, in the order of the seeds; a run that was stopped or failed is left out.
+        failures: ``label, seed, error`` of runs that could not be done.
+        complete: False if the comparison was stopped before its end.
+    """
+
+    runs: dict[str, list[Run]]
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    complete: bool = True
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """All rounds, with columns ``label`` and ``seed`` in front."""
+        frames = [
+            one.rounds.assign(label=label, seed=one.scenario.seed) for label, runs in self.runs.items() for one in runs
+        ]
+        if not frames:
+            return pd.DataFrame(columns=["label", "seed", "run_id", "round", "t_s", "accuracy"])
+        frame = pd.concat(frames, ignore_index=True)
+        return frame[["label", "seed", *(c for c in frame.columns if c not in ("label", "seed"))]]
+
+    @property
+    def final(self) -> dict[str, list[float]]:
+        """Per label the final accuracies of its runs, 0…1."""
+        return {label: [one.accuracy for one in runs] for label, runs in self.runs.items() if runs}
+
+    def table(self) -> pd.DataFrame:
+        """A row a label: final accuracy (median, least, most over the seeds), virtual hours and gigabytes (medians)."""
+        rows = []
+        for label, runs in self.runs.items():
+            summaries = pd.DataFrame([one.summary() for one in runs])
+            if summaries.empty:
+                continue
+            accuracy = summaries["accuracy"]
+            rows.append(
+                {
+                    "scenario": label,
+                    "runs": len(runs),
+                    "accuracy": accuracy.median(),
+                    "lowest": accuracy.min(),
+                    "highest": accuracy.max(),
+                    "virtual_hours": summaries["virtual_hours"].median(),
+                    "gigabytes": summaries["gigabytes"].median(),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Figure:
+        """Accuracy against time and bytes, who was online when, and the final accuracies."""
+        first = next(one for runs in self.runs.values() for one in runs)
+        series = {label: pd.concat([one.rounds for one in runs]) for label, runs in self.runs.items() if runs}
+        return figures.comparison(series, self.final, first.events, first.scenario.nodes)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write every run (see :meth:`Run.save`) to ``folder/LABEL/seed-N`` and the figure beside them."""
+        folder = Path(folder)
+        for label, runs in self.runs.items():
+            for one in runs:
+                one.save(folder / _slug(label) / f"seed-{one.scenario.seed}")
+        if any(self.runs.values()):
+            figures.save(self.plot(), str(folder / "comparison.png"))
+        return folder
+
+    def __repr__(self) -> str:
+        done = ", ".join(f"{label}: {len(runs)}" for label, runs in self.runs.items())
+        return f"<Comparison ({done}{'' if self.complete else '; stopped early'})>"
+
+    def _repr_html_(self) -> str:
+        shown = self.table().style.hide(axis="index").format(precision=3)
+        note = "" if self.complete else "<p>Stopped early.</p>"
+        problems = "".join(
+            f"<p>{html.escape(f['label'])}, seed {f['seed']}: {html.escape(f['error'])}</p>" for f in self.failures
+        )
+        return str(shown.to_html()) + note + problems
+
+
+def compare(
+    scenarios: Mapping[str, Scenario],
+    seeds: Sequence[int] | None = None,
+    *,
+    workers: int = 1,
+    progress: bool = True,
+) -> Comparison:
+    """Run labelled scenarios, each with every seed.
+
+    Scenarios with the same seed share their world: who is online when, who holds which data, who is an attacker and how long a
+    message takes do not depend on the attack or the defense (common random numbers).
+
+    Args:
+        scenarios: what to run, by label.
+        seeds: of each; None: each scenario's own.
+        workers: processes to run them in, with Ray; 1: here, one after the other.
+        progress: show a progress bar.
+
+    Returns:
+        The :class:`Comparison`; after Ctrl-C, what there is of it.
+
+    Raises:
+        ScenarioError: with one worker and one scenario, what :func:`run` raises; otherwise failures are listed in the result.
+
+    Example:
+        >>> import decai_sim as ds
+        >>> base = ds.Scenario(nodes=10, task="digits", protocol={"kind": "federated", "rounds": 1, "fraction": 0.5})
+        >>> both = ds.compare({"mean": base, "median": base.but(defense="median")}, seeds=[1], progress=False)
+        >>> both.table().scenario.tolist()
+        ['mean', 'median']
+    """
+    from tqdm.auto import tqdm
+
+    jobs = [
+        (label, scenario if seed is None else scenario.but(seed=seed))
+        for seed in (seeds if seeds is not None else (None,))  # seed by seed: its data split is shared and kept
+        for label, scenario in scenarios.items()
+    ]
+    for _, scenario in jobs:
+        scenario.check()
+    result = Comparison({label: [] for label in scenarios})
+    done: dict[int, Run] = {}
+    try:
+        results = _here(jobs, progress) if workers == 1 else _on_ray(jobs, workers)
+        with tqdm(total=len(jobs), unit="run", disable=not progress) as bar:
+            for index, outcome in results:
+                label, scenario = jobs[index]
+                if isinstance(outcome, Run):
+                    done[index] = outcome
+                    bar.set_postfix_str(f"{label}: {outcome.accuracy:.1%}", refresh=False)
+                else:
+                    result.failures.append({"label": label, "seed": scenario.seed, "error": str(outcome)})
+                bar.update()
+                if isinstance(outcome, Run) and not outcome.complete:
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        result.complete = False
+    for index in sorted(done):
+        result.runs[jobs[index][0]].append(done[index])
+    return result
+
+
+def _attempt(scenario: Scenario, progress: bool) -> Run | Exception:
+    try:
+        return run(scenario, progress=progress)
+    except (DecaiError, ValueError) as error:
+        return error
+
+
+def _here(jobs: list[tuple[str, Scenario]], progress: bool) -> Iterator[tuple[int, Run | Exception]]:
+    for index, (_, scenario) in enumerate(jobs):
+        yield index, _attempt(scenario, progress)
+
+
+def _on_ray(jobs: list[tuple[str, Scenario]], workers: int) -> Iterator[tuple[int, Run | Exception]]:
+    import logging
+    import os
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+    @ray.remote(num_cpus=1, max_retries=0)
+    def work(index: int, config: dict[str, Any]) -> tuple[int, Run | Exception]:
+        import torch
+
+        torch.set_num_threads(1)  # the workers share the cores
+        return index, _attempt(Scenario.model_validate(config), progress=False)
+
+    waiting = [work.remote(index, scenario.to_config()) for index, (_, scenario) in enumerate(jobs)]
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting, num_returns=1)
+            yield ray.get(ready[0])
+    finally:
+        for pending in waiting:
+            ray.cancel(pending, force=True)
+        if started:
+            ray.shutdown()
+
+
+def _slug(label: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in label.lower()).split())

@@ -1,0 +1,192 @@
+"""Figures drawn from frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from decai_sim.viz.palette import OKABE_ITO, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def accuracy(ax: Axes, series: Mapping[str, pd.DataFrame], x: Literal["t_s", "bytes"] = "t_s") -> None:
+    """Test accuracy of one or more series against virtual hours or gigabytes.
+
+    Args:
+        ax: where to draw.
+        series: per label a ``rounds`` frame; with several ``run_id`` in it, the line is the median of the runs at each round and
+            the band their range.
+        x: ``t_s`` for virtual time, ``bytes`` for all that nodes have sent and received.
+    """
+    for index, (label, rounds) in enumerate(series.items()):
+        if rounds.empty:
+            continue
+        at = rounds["t_s"] / 3600 if x == "t_s" else (rounds["bytes_up"] + rounds["bytes_down"]) / 1e9
+        by_round = rounds.assign(at=at).groupby("round")
+        middle = by_round[["at", "accuracy"]].median()
+        ax.plot(
+            middle["at"], 100 * middle["accuracy"], label=label, markersize=4, markevery=max(1, len(middle) // 8), **style(index)
+        )
+        if rounds["run_id"].nunique() > 1:
+            low, high = by_round["accuracy"].min(), by_round["accuracy"].max()
+            ax.fill_between(middle["at"], 100 * low, 100 * high, alpha=0.15, color=style(index)["color"], linewidth=0)
+    ax.set_xlabel("virtual hours" if x == "t_s" else "gigabytes sent and received")
+    ax.set_ylabel("test accuracy (%)")
+    ax.set_ylim(0, 100)
+    ax.grid(alpha=0.3)
+    if x == "t_s":
+        ax.set_xlim(left=0)
+
+
+def online(ax: Axes, events: pd.DataFrame, n: int) -> None:
+    """How many nodes were online when, from an ``events`` frame.
+
+    Args:
+        ax: where to draw.
+        events: with kinds ``online`` and ``offline``.
+        n: how many nodes there are.
+    """
+    changes = events[events["kind"].isin(["online", "offline"])]
+    t = changes["t_s"].to_numpy() / 3600
+    count = np.where(changes["kind"] == "online", 1, -1).cumsum()
+    end = events["t_s"].max() / 3600 if len(events) else 0.0
+    started = int((t == 0).sum())
+    t, count = np.append(np.append(0.0, t[started:]), end), np.append(np.append(started, count[started:]), count[-1:] if len(count) else 0)
+    ax.step(t, count, where="post", color=OKABE_ITO[0])
+    ax.fill_between(t, count, step="post", alpha=0.15, color=OKABE_ITO[0], linewidth=0)
+    ax.set_xlabel("virtual hours")
+    ax.set_ylabel("nodes online")
+    ax.set_ylim(0, n * 1.05)
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3)
+
+
+def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
+    """Who was online when: a line for each of the first ``shown`` nodes.
+
+    Args:
+        ax: where to draw.
+        events: with kinds ``online`` and ``offline``.
+        n: how many nodes there are.
+        shown: how many to draw.
+    """
+    shown = min(shown, n)
+    end = events["t_s"].max() / 3600 if len(events) else 0.0
+    spans: list[tuple[float, float, int]] = []
+    mine = events[events["kind"].isin(["online", "offline"]) & (events["node"] < shown)]
+    for node, changes in mine.groupby("node"):
+        since: float | None = None
+        for t, kind in zip(changes["t_s"] / 3600, changes["kind"], strict=True):
+            if kind == "online":
+                since = t
+            elif since is not None:
+                spans.append((since, t, int(str(node))))
+                since = None
+        if since is not None:
+            spans.append((since, end, int(str(node))))
+    if spans:
+        starts, stops, nodes = zip(*spans, strict=True)
+        ax.hlines(nodes, starts, stops, color=OKABE_ITO[0], linewidth=1.6)
+    ax.set_xlim(0, end if end > 0 else None)
+    ax.set_ylim(-1, shown)
+    ax.set_xlabel("virtual hours")
+    ax.set_ylabel(f"node (first {shown} of {n:,})")
+
+
+def price(ax: Axes, final: Mapping[str, list[float]]) -> None:
+    """Final accuracies side by side: what an attack cost and what a defense bought back.
+
+    Args:
+        ax: where to draw.
+        final: per label the final accuracies of its runs; the bar is the median, the whisker the range.
+    """
+    for index, (label, values) in enumerate(final.items()):
+        middle, low, high = 100 * np.median(values), 100 * np.min(values), 100 * np.max(values)
+        whisker = None if len(values) == 1 else [[middle - low], [high - middle]]
+        ax.bar(index, middle, yerr=whisker, color=style(index)["color"], width=0.65, capsize=4, alpha=0.85)
+        ax.annotate(f"{middle:.1f}", (index, max(middle, high)), xytext=(0, 4), textcoords="offset points", ha="center")
+        del label
+    ax.set_xticks(range(len(final)), [label.replace(", ", ",\n") for label in final], fontsize=9)
+    ax.set_ylabel("final test accuracy (%)")
+    ax.set_ylim(0, 100)
+    ax.grid(alpha=0.3, axis="y")
+    ax.set_axisbelow(True)
+
+
+def overview(series: Mapping[str, pd.DataFrame], events: pd.DataFrame, n: int) -> Figure:
+    """Accuracy against virtual time and against bytes, and how many nodes were online when.
+
+    Args:
+        series: per label a ``rounds`` frame.
+        events: of one of the runs.
+        n: how many nodes there are.
+    """
+    fig, axes = _figure(1, 3, (13, 3.8))
+    accuracy(axes[0], series, "t_s")
+    accuracy(axes[1], series, "bytes")
+    online(axes[2], events, n)
+    if len(series) > 1:
+        axes[0].legend(frameon=False)
+    return fig
+
+
+def comparison(
+    series: Mapping[str, pd.DataFrame], final: Mapping[str, list[float]], events: pd.DataFrame, n: int
+) -> Figure:
+    """Several scenarios side by side: accuracy against time and bytes, who was online when, and the final accuracies.
+
+    Args:
+        series: per label a ``rounds`` frame.
+        final: per label the final accuracies of its runs.
+        events: of one of the runs (under common random numbers they share their world).
+        n: how many nodes there are.
+    """
+    fig, axes = _figure(2, 2, (12, 8))
+    accuracy(axes[0], series, "t_s")
+    accuracy(axes[1], series, "bytes")
+    online(axes[2], events, n)
+    inset = axes[2].inset_axes((0.12, 0.08, 0.85, 0.5))
+    presence(inset, events, n, shown=40)
+    inset.set_xlabel("")
+    inset.set_xticks([])
+    inset.set_ylabel("node", fontsize=8)
+    inset.tick_params(labelsize=7)
+    inset.set_title("who was online (first 40 nodes)", fontsize=8)
+    price(axes[3], final)
+    axes[0].legend(frameon=False, loc="lower right")
+    for ax, title in zip(
+        axes, ("Accuracy against time", "Accuracy against traffic", "Nodes online", "Price of the attack, worth of the defense"), strict=True
+    ):
+        ax.set_title(title, loc="left", fontsize=11)
+    return fig
+
+
+def save(fig: Figure, path: str) -> None:
+    """Write a figure as PNG, SVG or PDF, by the ending of ``path``; it appears whole or not at all."""
+    import os
+    from pathlib import Path
+
+    target = Path(path)
+    part = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        fig.savefig(part, dpi=110)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+
+    # In a notebook pyplot shows nothing twice: the figure is made outside its registry and displays itself.
+    del plt
+    fig = Figure(figsize=size, layout="constrained")
+    axes = fig.subplots(rows, columns)
+    return fig, list(np.atleast_1d(axes).flat)

@@ -1,0 +1,68 @@
+"""What the server believes: nodes are seen through heartbeats, not by omniscience."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decai_sim.world.clock import Clock
+
+if TYPE_CHECKING:
+    from decai_sim.world.nodes import Nodes
+
+
+class Membership:
+    """The server's list of nodes, as heartbeats let it see them.
+
+    A node sends a heartbeat when it comes online and every ``interval_s`` after. It is listed from the arrival of its first
+    heartbeat until ``patience`` intervals have passed since its last: a vanished node stays listed for a while, and its replies
+    never come. With the default of 30 s and 2 (Flower's ``HEARTBEAT_DEFAULT_INTERVAL`` and ``HEARTBEAT_PATIENCE``) that is 30 to
+    60 s. The times follow from a node's sessions, so no event is spent on a heartbeat; their few bytes are not counted.
+
+    Args:
+        delay_s: ``(n,)`` how long each node's heartbeat travels, seconds.
+        phase_s: ``(n,)`` how long before time 0 the nodes that are online then sent their last heartbeat, seconds.
+        interval_s: seconds between heartbeats.
+        patience: missed intervals after which a node is struck off.
+    """
+
+    def __init__(
+        self, clock: Clock, nodes: Nodes, delay_s: np.ndarray, phase_s: np.ndarray, interval_s: float = 30.0, patience: int = 2
+    ) -> None:
+        self._clock, self._nodes = clock, nodes
+        self._phase_s = phase_s
+        self._delay_s, self._interval_s, self._patience = delay_s, interval_s, patience
+        here = np.array(nodes.online[:-1])
+        # Whoever is online at time 0 was so before and is known.
+        self._from_s = np.where(here, 0.0, math.inf)
+        self._until_s = np.full(len(here), math.inf)
+        nodes.on_online.append(self._came)
+        nodes.on_offline.append(self._left)
+
+    def _came(self, node: int) -> None:
+        now = self._clock.now
+        if not self._from_s[node] <= now < self._until_s[node]:
+            self._from_s[node] = now + self._delay_s[node]
+        self._until_s[node] = math.inf
+
+    def _left(self, node: int, began_s: float) -> None:
+        if began_s == 0.0:
+            began_s = -float(self._phase_s[node])
+        beats = math.floor((self._clock.now - began_s) / self._interval_s)
+        last_s = began_s + beats * self._interval_s + self._delay_s[node]
+        self._until_s[node] = last_s + self._patience * self._interval_s
+
+    def listed(self) -> np.ndarray:
+        """Nodes on the list now, ascending."""
+        now = self._clock.now
+        return np.flatnonzero((self._from_s <= now) & (now < self._until_s))
+
+    def lists(self, node: int) -> bool:
+        """Whether ``node`` is on the list now."""
+        return bool(self._from_s[node] <= self._clock.now < self._until_s[node])
+
+    def lapses_s(self, node: int) -> float:
+        """When ``node`` is struck off if it sends nothing more, virtual seconds; ``inf`` while it is online."""
+        return float(self._until_s[node])

@@ -1,0 +1,114 @@
+"""Graphs that somebody brings along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from decai_sim.errors import ScenarioError
+from decai_sim.world.topologies.base import Topology
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+def _graph(n: int, edges: list[tuple[int, int]], where: str) -> nx.Graph:
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(range(n))
+    for a, b in edges:
+        if not (0 <= a < n and 0 <= b < n) or a == b:
+            raise ScenarioError(f"{where}: edge {a} {b} is not allowed: ends must differ and lie in 0…{n - 1} (nodes = {n})")
+        graph.add_edge(a, b)
+    return graph
+
+
+class EdgeList(Topology):
+    """A graph read from a text file: one edge a line, two node numbers separated by white space; ``#`` begins a comment.
+
+    Source: the edge-list format of NetworkX and SNAP.
+    Assumes: nodes are numbered from 0; nodes without a line have no links.
+    Deviations: further columns (weights) are refused rather than dropped.
+
+    Attributes:
+        path: the file.
+
+    Raises:
+        ScenarioError: the file is missing, is not such text, or names a node that the scenario does not have.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "triangle.txt"
+        >>> _ = path.write_text("0 1\\n1 2\\n2 0\\n")
+        >>> EdgeList(path=path).build(3, seed=0).number_of_edges()
+        3
+    """
+
+    examples = ()
+
+    path: Path
+
+    def __init__(self, path: Path | str | None = None, **fields: Any) -> None:
+        super().__init__(**({} if path is None else {"path": path}), **fields)
+
+    def build(self, n: int, seed: int) -> nx.Graph:
+        """The graph of the file; ``seed`` changes nothing."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "is not a text file" if isinstance(error, UnicodeDecodeError) else error.strerror or "cannot be read"
+            raise ScenarioError(f"topology.path: {str(self.path)!r} is not allowed: {reason}") from None
+        edges = []
+        for number, line in enumerate(text.splitlines(), 1):
+            words = line.partition("#")[0].split()
+            if not words:
+                continue
+            if len(words) != 2 or not all(word.isdecimal() for word in words):
+                raise ScenarioError(
+                    f"topology.path: line {number} of {str(self.path)!r} is not allowed: {line.strip()[:60]!r} is not two node numbers"
+                )
+            edges.append((int(words[0]), int(words[1])))
+        return _graph(n, edges, f"topology.path: {str(self.path)!r}")
+
+
+class Given(Topology):
+    """A graph given in the scenario itself; an ``nx.Graph`` assigned to ``topology`` becomes one.
+
+    Source: the user.
+    Assumes: nodes are numbered from 0.
+    Deviations: edge and node attributes are not kept.
+
+    Attributes:
+        edges: pairs of node numbers; kept sorted, so that equal graphs are equal scenarios.
+
+    Example:
+        >>> import networkx as nx
+        >>> Given.of(nx.path_graph(3)).edges
+        ((0, 1), (1, 2))
+    """
+
+    examples = ({"edges": ((0, 1), (1, 2), (2, 3), (3, 4))},)
+
+    edges: tuple[tuple[int, int], ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sorted(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("edges"), list | tuple):
+            try:
+                data = {**data, "edges": tuple(sorted({tuple(sorted(edge)) for edge in data["edges"]}))}
+            except TypeError:
+                return data
+        return data
+
+    @classmethod
+    def of(cls, graph: nx.Graph) -> Given:
+        """The topology of a NetworkX graph whose nodes are 0 … n−1."""
+        return cls(edges=tuple(graph.edges()))
+
+    def build(self, n: int, seed: int) -> nx.Graph:
+        """The given graph; ``seed`` changes nothing."""
+        return _graph(n, list(self.edges), "topology.edges")
