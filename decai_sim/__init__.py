@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from decai_sim import attacks, defenses, flower, learning, protocols, testing, viz, world
     from decai_sim.component import Component, kinds
     from decai_sim.errors import DecaiError, RunStoppedError, ScenarioError, StalledError
-    from decai_sim.run import Run, run
+    from decai_sim.runs import Run, run
     from decai_sim.scenario import Scenario
     from decai_sim.seeding import Streams
     from decai_sim.sweep import Comparison, compare
@@ -59,7 +59,7 @@ _ATTRIBUTES = {
     "Comparison": "sweep",
     "Component": "component",
     "DecaiError": "errors",
-    "Run": "run",
+    "Run": "runs",
     "RunStoppedError": "errors",
     "Scenario": "scenario",
     "ScenarioError": "errors",
@@ -67,7 +67,7 @@ _ATTRIBUTES = {
     "Streams": "seeding",
     "compare": "sweep",
     "kinds": "component",
-    "run": "run",
+    "run": "runs",
 }
 _MODULES = {
     "attacks": "attacks",
@@ -93,7 +93,7 @@ def __getattr__(name: str) -> Any:
         value = import_module(f"decai_sim.{_MODULES[name]}")
     else:
         raise AttributeError(f"module 'decai_sim' has no attribute {name!r}")
-    globals()[name] = value  # also undoes what importing a submodule of the same name (run) sets
+    globals()[name] = value
     return value
 
 

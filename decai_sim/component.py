@@ -11,11 +11,18 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from decai_sim.errors import ScenarioError
-
 
 _FAMILIES: dict[str, dict[str, type[Component]]] = {}
 
@@ -25,7 +32,32 @@ def _snake(name: str) -> str:
     return name.lower()
 
 
-class Component(BaseModel):
+def _of_same_sort(given: Any, made: Any) -> bool:
+    if isinstance(given, list | tuple) and isinstance(made, list | tuple):
+        return all(map(_of_same_sort, given, made))
+    if isinstance(made, bool | int | float):
+        return isinstance(given, bool) == isinstance(made, bool) and not isinstance(given, str | bytes)
+    return True
+
+
+class Description(BaseModel):
+    """What scenarios and components share: frozen, keyword-only, closed, and literal about numbers.
+
+    Unknown fields, infinities and NaN are refused, and so is what pydantic would quietly turn into a number: ``"100"``, ``true``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _literal(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        made = handler(value)
+        if not _of_same_sort(value, made):
+            raise PydanticCustomError("not_literal", "input should be a number, not text or true/false")
+        return made
+
+
+class Component(Description):
     """Frozen, keyword-only, closed base of every component; errors name field, value and what is allowed.
 
     A family is opened by ``class Attack(Component, family="attacks")``; its subclasses register under ``kind``, which is the
@@ -35,8 +67,6 @@ class Component(BaseModel):
     Raises:
         TypeError: a second class of another module claims a ``kind`` already taken.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", arbitrary_types_allowed=True)
 
     family: ClassVar[str] = ""
     kind: ClassVar[str] = ""
@@ -89,9 +119,9 @@ def kinds(family: str) -> dict[str, type[Component]]:
         ScenarioError: no such family.
 
     Example:
-        >>> import decai_sim as ds
-        >>> "sign_flip" in kinds("attacks") or bool(ds.attacks)
-        True
+        >>> import decai_sim.attacks
+        >>> list(kinds("attacks"))[:3]
+        ['alie', 'label_flip', 'sign_flip']
     """
     if family not in _FAMILIES:
         raise ScenarioError(f"family: {family!r} is not allowed: choose from {', '.join(families())}")
@@ -119,12 +149,8 @@ def parse(family: str, value: Any) -> Any:
         known = sorted(_FAMILIES[family])
         near = difflib.get_close_matches(str(kind), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        problem = PydanticCustomError(
-            "unknown_kind", "choose one of {known}{hint}", {"known": ", ".join(known), "hint": hint}
-        )
-        raise ValidationError.from_exception_data(
-            family, [InitErrorDetails(type=problem, loc=("kind",), input=kind)]
-        )
+        problem = PydanticCustomError("unknown_kind", "choose one of {known}{hint}", {"known": ", ".join(known), "hint": hint})
+        raise ValidationError.from_exception_data(family, [InitErrorDetails(type=problem, loc=("kind",), input=kind)])
     return found.model_validate(fields)
 
 

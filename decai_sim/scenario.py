@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+import yaml
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
 from decai_sim.attacks import Attack
-from decai_sim.component import field_of, parse
+from decai_sim.component import Description, field_of, parse
 from decai_sim.defenses import DefenseField
 from decai_sim.errors import ScenarioError, explain
 from decai_sim.learning import Task
@@ -25,11 +27,50 @@ def _topology(value: Any) -> Any:
     return parse("topologies", value)
 
 
-def _show(value: Any) -> Any:
-    return None if value is None else value.to_config()
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: ``1e-3`` is a number, and a key that stands there twice is a mistake, not a choice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
-class Scenario(BaseModel):
+class _Dumper(yaml.SafeDumper):
+    """Writes what :class:`_Loader` reads."""
+
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+for _speaker in (_Loader, _Dumper):
+    _speaker.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data from YAML (or JSON), read as a scenario file is.
+
+    Raises:
+        ScenarioError: it is not plain YAML; one line says where and why.
+
+    Example:
+        >>> parse_yaml("{kind: federated, lr: 1e-3}")
+        {'kind': 'federated', 'lr': 0.001}
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "malformed"
+        raise ScenarioError(f"not plain YAML{where}: {problem}") from None
+    except ValueError as error:  # what looks like a date and is none
+        raise ScenarioError(f"not plain YAML: {error}") from None
+
+
+class Scenario(Description):
     """An experiment: who the nodes are, how they are wired, what they train, how they cooperate, who attacks, who defends.
 
     Every field takes a component, its plain data (``{"kind": "sign_flip", "scale": 4}``) or its bare kind. Scenarios are frozen;
@@ -56,11 +97,11 @@ class Scenario(BaseModel):
         (4.0, 1, True)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     nodes: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
-    topology: Annotated[Topology, BeforeValidator(_topology), PlainSerializer(_show, return_type=Any)] = SmallWorld()
+    topology: Annotated[
+        Topology, BeforeValidator(_topology), PlainSerializer(lambda value: value.to_config(), return_type=Any)
+    ] = SmallWorld()
     network: field_of(Network) = Ideal()  # type: ignore[valid-type]
     churn: field_of(Churn) | None = None  # type: ignore[valid-type]
     devices: field_of(Devices) = Mix(laptop=1.0)  # type: ignore[valid-type]
@@ -81,19 +122,21 @@ class Scenario(BaseModel):
 
     def to_yaml(self) -> str:
         """The scenario as YAML."""
-        import yaml
-
-        return yaml.safe_dump(self.to_config(), sort_keys=False, allow_unicode=True, default_flow_style=None)
+        return yaml.dump(self.to_config(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
 
     def but(self, **changes: Any) -> Self:
         """The same scenario with fields changed, validated again.
 
         Args:
             changes: fields and their new values; ``protocol__rounds=5`` reaches into a component.
+
+        Raises:
+            ScenarioError: a path leads into what has no fields.
+            pydantic.ValidationError: a new value is not allowed.
         """
         config = self.to_config()
         for path, value in changes.items():
-            _put(config, path.split("__"), value)
+            _put(config, path.split("__"), value, {})
         return type(self).model_validate(config)
 
     @classmethod
@@ -102,32 +145,29 @@ class Scenario(BaseModel):
 
         Args:
             path: the file.
-            changes: dotted fields to set, such as ``{"protocol.rounds": 5}``.
+            changes: dotted fields to set, such as ``{"protocol.rounds": 5}``; the file need not mention the component.
 
         Raises:
             ScenarioError: the file cannot be read, is not YAML, or describes no valid scenario; one line says where and why.
         """
-        import yaml
-
         path = Path(path)
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config = parse_yaml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError:
             raise ScenarioError(f"{path}: is not a text file; a scenario is YAML") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
-            problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "malformed"
-            raise ScenarioError(f"{path}: is not plain YAML{where}: {problem}") from None
+        except ScenarioError as error:
+            raise ScenarioError(f"{path}: {error}") from None
         if config is None:
             config = {}
         if not isinstance(config, dict):
             raise ScenarioError(f"{path}: {type(config).__name__} is not allowed: a scenario is a mapping of fields")
-        for dotted, value in (changes or {}).items():
-            _put(config, dotted.split("."), value)
         try:
+            if changes:
+                whole = cls.model_validate(config).to_config()
+                for dotted, value in changes.items():
+                    _put(config, dotted.split("."), value, whole)
             return cls.model_validate(config)
         except ValidationError as error:
             raise ScenarioError(explain(error)) from None
@@ -157,14 +197,16 @@ def _brief(topology: Topology) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _put(config: Any, path: list[str], value: Any) -> None:
+def _put(config: dict[str, Any], path: list[str], value: Any, whole: Any) -> None:
+    """Set the field at ``path``; components on the way that ``config`` does not mention are taken from ``whole``."""
     *parents, last = path
     at = config
     for name in parents:
-        step = at.get(name) if isinstance(at, dict) else None
-        if isinstance(step, str):
-            step = at[name] = {"kind": step}
+        whole = whole.get(name) if isinstance(whole, dict) else None
+        step = at.get(name, whole)
+        step = {"kind": step} if isinstance(step, str) else step
         if not isinstance(step, dict):
             raise ScenarioError(f"{'.'.join(path)}: cannot be set: {name!r} is {step!r}, not a component with fields")
+        at[name] = step
         at = step
     at[last] = value

@@ -85,4 +85,4 @@ class Counter:
             z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
             z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _MASK
             z ^= z >> 31
-        return ((z >> 11) + 0.5) / (1 << 53)
+        return ((z >> 12) + 0.5) / (1 << 52)  # exact: half a step away from 0 and from 1

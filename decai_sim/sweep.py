@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from decai_sim.errors import DecaiError
-from decai_sim.run import Run, run
+from decai_sim.runs import Run, run
 from decai_sim.scenario import Scenario
 from decai_sim.viz import figures
 
@@ -36,9 +36,7 @@ class Comparison:
     @property
     def rounds(self) -> pd.DataFrame:
         """All rounds, with columns ``label`` and ``seed`` in front."""
-        frames = [
-            one.rounds.assign(label=label, seed=one.scenario.seed) for label, runs in self.runs.items() for one in runs
-        ]
+        frames = [one.rounds.assign(label=label, seed=one.scenario.seed) for label, runs in self.runs.items() for one in runs]
         if not frames:
             return pd.DataFrame(columns=["label", "seed", "run_id", "round", "t_s", "accuracy"])
         frame = pd.concat(frames, ignore_index=True)

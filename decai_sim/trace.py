@@ -127,4 +127,5 @@ def _labels(codes: array[int], names: list[str]) -> pd.Series:
     import numpy as np
     import pandas as pd
 
-    return pd.Series(pd.Categorical.from_codes(np.array(codes, dtype=np.int64), categories=names)).cat.remove_unused_categories()
+    numbers = np.array(codes, dtype=np.int64)
+    return pd.Series(pd.Categorical.from_codes(numbers, categories=pd.Index(names))).cat.remove_unused_categories()

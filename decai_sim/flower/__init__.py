@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from decai_sim.flower.apps import TaskClientApp, initial_model
     from decai_sim.flower.grid import SimGrid
     from decai_sim.flower.strategies import CappedFedAvg, RuleStrategy
-    from decai_sim.run import Run
+    from decai_sim.runs import Run
     from decai_sim.scenario import Scenario
 
 __all__ = ["CappedFedAvg", "RuleStrategy", "SimGrid", "TaskClientApp", "initial_model", "run"]
@@ -26,9 +27,31 @@ _HOME = {
 }
 
 
+@overload
 def run(
-    server_app: ServerApp | str,
-    client_app: ClientApp | None = None,
+    server_app: ServerApp,
+    client_app: ClientApp,
+    scenario: Scenario | None = None,
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    work_flops: float | None = None,
+) -> Run: ...
+
+
+@overload
+def run(
+    server_app: str | os.PathLike[str],
+    scenario: Scenario | None = None,
+    /,
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    work_flops: float | None = None,
+) -> Run: ...
+
+
+def run(
+    server_app: Any,
+    client_app: Any = None,
     scenario: Scenario | None = None,
     *,
     run_config: Mapping[str, Any] | None = None,
@@ -37,8 +60,8 @@ def run(
     """Run somebody's Flower apps, unmodified, on a scenario's simulated internet.
 
     Args:
-        server_app: a message-API ``ServerApp``, or the folder of a Flower app (then leave ``client_app`` out).
-        client_app: its ``ClientApp``.
+        server_app: a message-API ``ServerApp``, or the folder of a Flower app.
+        client_app: its ``ClientApp``; left out with a folder: ``run("app_dir", scenario)``.
         scenario: the world and the attack; its ``protocol`` and ``defense`` are ignored, and so is its ``task`` unless the
             ``ClientApp`` is a :class:`TaskClientApp`.
         run_config: what the apps' contexts carry; overrides the folder's own.
@@ -52,8 +75,10 @@ def run(
         StalledError: the ``ServerApp`` waits for what cannot come.
     """
     # The front door lies in this package for its users; the work is done further up, where Run is known.
-    from decai_sim.run import run_apps
+    from decai_sim.runs import run_apps
 
+    if isinstance(server_app, str | os.PathLike) and scenario is None:
+        client_app, scenario = None, client_app
     return run_apps(server_app, client_app, scenario, run_config=run_config, work_flops=work_flops)
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
+from flwr.app import RecordDict
 
 from decai_sim.attacks.base import UpdateAttack, View
 from decai_sim.flower import arrays
@@ -67,6 +68,6 @@ class Adversary:
                 reply[key] = arrays.from_vector(row, record)
 
 
-def _content(exchange: Exchange) -> arrays.RecordDict:
+def _content(exchange: Exchange) -> RecordDict:
     assert exchange.reply is not None
     return exchange.reply.content

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from decai_sim.learning.problem import Problem
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from decai_sim.learning.tasks import Task
 
 MODEL, CONFIG, METRICS = "arrays", "config", "metrics"
+TRAINING = (MessageType.TRAIN, f"{MessageType.TRAIN}.default")
+"""Types of messages that :class:`TaskClientApp` trains for."""
 _FIRST_NODE_ID = 2
 """Flower's SuperLink is node 1."""
 
@@ -76,8 +78,8 @@ def _problem(task: Task, n: int, seed: int) -> Problem:
 class TaskClientApp(ClientApp):
     """A ``ClientApp`` that trains a task's model on the node's own partition.
 
-    It reads ``partition-id`` and ``num-partitions`` from the node's configuration and ``lr``, ``batch-size``, ``local-epochs`` and
-    ``server-round`` from the instruction. Under ``SimGrid`` the same work is done in cohorts, with equal results.
+    It reads ``partition-id`` and ``num-partitions`` from the node's configuration and ``lr``, ``batch-size``, ``local-epochs``
+    and ``server-round`` from the instruction. Under ``SimGrid`` the same work is done in cohorts, with equal results.
 
     Args:
         task: what is learned.

@@ -23,6 +23,10 @@ class StoreArray(Array):
 
     __qualname__ = "Array"  # Flower writes this name on the wire
 
+    row: Row
+    layout: Layout
+    index: int
+
     def __init__(self, row: Row, layout: Layout, index: int) -> None:
         self.__dict__.update(
             row=row, layout=layout, index=index, dtype="float32", shape=layout.shapes[index], stype="numpy.ndarray"
@@ -38,7 +42,16 @@ class StoreArray(Array):
         """The values as Flower serialises them."""
         if "_bytes" not in self.__dict__:
             self.__dict__["_bytes"] = Array(np.ascontiguousarray(self.numpy())).data
-        return self.__dict__["_bytes"]  # type: ignore[no-any-return]
+        data: bytes = self.__dict__["_bytes"]
+        return data
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Array):
+            return NotImplemented
+        mine, its = ((a.dtype, tuple(a.shape), a.stype, a.data) for a in (self, other))
+        return mine == its
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in {"dtype", "shape", "stype", "data"}:
@@ -67,7 +80,7 @@ def stored_row(record: ArrayRecord) -> Row | None:
     if not isinstance(first, StoreArray) or len(values) != len(first.layout.names):
         return None
     if all(isinstance(v, StoreArray) and v.row is first.row and v.index == i for i, v in enumerate(values)):
-        return first.row  # type: ignore[no-any-return]
+        return first.row
     return None
 
 
@@ -131,7 +144,7 @@ def snapshot(content: RecordDict) -> RecordDict:
                 arrays[name] = array if same else Array(array.dtype, tuple(array.shape), array.stype, array.data)
             copy[key] = arrays
         else:
-            fresh = ConfigRecord() if isinstance(record, ConfigRecord) else MetricRecord()
+            fresh: Any = ConfigRecord() if isinstance(record, ConfigRecord) else MetricRecord()
             for name, value in record.items():
                 fresh[name] = list(value) if isinstance(value, list) else value
             copy[key] = fresh

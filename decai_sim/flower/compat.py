@@ -1,13 +1,15 @@
 """All private parts of flwr that the package touches, for the pinned version, in one place.
 
-flwr keeps "who am I" and "what time is it" per process. Here both are read from a context variable, so that a run lives in its own
-virtual time while everything else in the process goes on as usual. The substitutes are in place only while a run is under way.
+flwr keeps "who am I" and "what time is it" per process. Here both are read from a context variable, so that a run lives in its
+own virtual time while everything else in the process goes on as usual. The substitutes are in place only while a run is under
+way.
 """
 
 from __future__ import annotations
 
 import copy
 import datetime
+import importlib
 import logging
 import os
 import random
@@ -15,10 +17,11 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -26,17 +29,23 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # flwr's command line modules warn about click and typer while they load
     import flwr.app.message.message as message_module
     import flwr.serverapp.strategy.strategy_utils as strategy_utils
-    from flwr.app import Error, Message, RecordDict
+    from flwr.app import Message, RecordDict
     from flwr.clientapp import ClientApp
     from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+    from flwr.server.superlink.linkstate.utils import (
+        create_message_error_unavailable_ins_message,
+        create_message_error_unavailable_res_message,
+    )
     from flwr.serverapp import ServerApp
     from flwr.supercore.run import Run as FlowerRun
     from flwr.supercore.task_identity import TaskIdentity
 
+from decai_sim.errors import ScenarioError
+
 if TYPE_CHECKING:
     from decai_sim.seeding import Streams
 
-__all__ = ["EPOCH", "SUPERLINK_NODE_ID", "ErrorCode", "FlowerRun", "Session", "code_globals", "entered", "load_folder", "rng_of"]
+__all__ = ["EPOCH", "SUPERLINK_NODE_ID", "ErrorCode", "FlowerRun", "Session", "entered", "load_folder", "rng_of", "substituted"]
 
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
 """What clocks show at virtual time 0, Unix seconds: a date that Flower's own checks accept."""
@@ -58,7 +67,8 @@ class Session:
 
 
 _session: ContextVar[Session | None] = ContextVar("decai_sim_flower_session", default=None)
-_real_now, _real_sleep, _real_time, _real_monotonic = message_module.now, time.sleep, time.time, time.monotonic
+_real_now: Callable[[], datetime.datetime] = vars(message_module)["now"]
+_real_sleep, _real_time, _real_monotonic = time.sleep, time.time, time.monotonic
 
 
 def _now() -> datetime.datetime:
@@ -114,33 +124,37 @@ _SUBSTITUTES: tuple[tuple[Any, str, Any], ...] = (
 _IMPORTED_BY_NAME = {id(_real_sleep): _sleep, id(_real_time): _time, id(_real_monotonic): _monotonic}
 _lock = threading.Lock()
 _depth = 0
-_saved: list[tuple[Any, str, Any]] = []
+_restore = ExitStack()
 
 
 @contextmanager
-def substituted() -> Iterator[None]:
-    """Put the substitutes in place while any run is under way."""
+def substituted(*apps: ServerApp | ClientApp) -> Iterator[None]:
+    """Put the substitutes in place while any run is under way.
+
+    The packages of ``apps`` get virtual ``sleep``, ``time`` and ``monotonic`` also where they imported them by name.
+    """
     global _depth
     with _lock:
         _depth += 1
         if _depth == 1:
             logger = logging.getLogger("flwr")
-            _saved[:] = [(owner, name, getattr(owner, name)) for owner, name, _ in _SUBSTITUTES]
-            _saved.append((logger, "level", logger.level))
-            for owner, name, substitute in _SUBSTITUTES:
-                setattr(owner, name, substitute)
+            _restore.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)  # Flower narrates every round; the run's own tables say it better
+            for owner, name, substitute in _SUBSTITUTES:
+                _restore.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, substitute)
+        for names in _namespaces(apps):
+            for name, value in list(names.items()):
+                if id(value) in _IMPORTED_BY_NAME:
+                    _restore.callback(names.__setitem__, name, value)
+                    names[name] = _IMPORTED_BY_NAME[id(value)]
     try:
         yield
     finally:
         with _lock:
             _depth -= 1
-            if _depth == 0:
-                for owner, name, original in _saved:
-                    if name == "level":
-                        owner.setLevel(original)
-                    else:
-                        setattr(owner, name, original)
+            if _depth == 0:  # another run may be using the same app's module
+                _restore.close()
 
 
 @contextmanager
@@ -154,27 +168,38 @@ def entered(session: Session) -> Iterator[None]:
 
 
 @contextmanager
-def code_globals(*functions: Any) -> Iterator[None]:
-    """Give virtual ``sleep`` and ``time`` also to modules that imported them by name, for the modules of ``functions``."""
-    changed: list[tuple[dict[str, Any], str, Any]] = []
-    for function in functions:
-        names = getattr(function, "__globals__", {})
-        for name, value in list(names.items()):
-            if id(value) in _IMPORTED_BY_NAME:
-                changed.append((names, name, value))
-                names[name] = _IMPORTED_BY_NAME[id(value)]
-    try:
-        yield
-    finally:
-        for names, name, value in changed:
-            names[name] = value
+def sleeps_counted() -> Iterator[list[float]]:
+    """Let the code inside sleep without waiting; yields the list of its sleeps, virtual seconds, by which its clock is ahead."""
+    outer = _session.get()
+    assert outer is not None
+    slept: list[float] = []
+    with entered(Session(outer.run_id, lambda: outer.now_s() + sum(slept), slept.append)):
+        yield slept
 
 
-def functions_of(app: ServerApp | ClientApp) -> list[Any]:
-    """The functions registered with an app."""
-    if isinstance(app, ServerApp):
-        return [app._main]
-    return list(app._registered_funcs.values())
+def _namespaces(apps: Iterable[ServerApp | ClientApp]) -> list[dict[str, Any]]:
+    """The global names of the modules that ``apps`` were written in, and of all others in the same packages."""
+    namespaces: dict[int, dict[str, Any]] = {}
+    packages: set[str] = set()
+
+    def visit(function: Any) -> None:
+        module = getattr(function, "__module__", None) or ""
+        if module.partition(".")[0] != "flwr":  # a mod's wrapper is Flower's own
+            packages.add(module.partition(".")[0])
+            names = getattr(function, "__globals__", {})
+            namespaces[id(names)] = names
+            return
+        for cell in getattr(function, "__closure__", None) or ():
+            if callable(cell.cell_contents):
+                visit(cell.cell_contents)
+
+    for app in apps:
+        for function in (app._lifespan, *([app._main] if isinstance(app, ServerApp) else app._registered_funcs.values())):
+            visit(function)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in packages:
+            namespaces[id(vars(module))] = vars(module)
+    return list(namespaces.values())
 
 
 def is_message_api(app: ServerApp | ClientApp) -> bool:
@@ -190,24 +215,36 @@ def load_folder(folder: str) -> tuple[ServerApp, ClientApp, dict[str, Any]]:
 
     Returns:
         Its ``ServerApp``, its ``ClientApp`` and its ``[tool.flwr.app.config]``.
+
+    Raises:
+        ScenarioError: there is no Flower app in the folder, or it does not load.
     """
-    from flwr.common.config import get_project_config
+    from flwr.common.config import flatten_dict, get_project_config
     from flwr.supercore.object_ref import load_app
 
-    app = get_project_config(folder)["tool"]["flwr"]["app"]
-    parts = app["components"]
-    server_app = load_app(parts["serverapp"], ValueError, folder)
-    client_app = load_app(parts["clientapp"], ValueError, folder)
-    return server_app, client_app, dict(app.get("config", {}))
+    try:
+        app = get_project_config(folder)["tool"]["flwr"]["app"]
+        parts = [app["components"][name] for name in ("serverapp", "clientapp")]
+        for part in parts:
+            _forget(part.partition(":")[0].partition(".")[0], folder)
+        server_app, client_app = (load_app(part, ValueError, folder) for part in parts)
+        return server_app, client_app, dict(flatten_dict(app.get("config")))
+    except (ImportError, ValueError) as error:  # TOML's errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise ScenarioError(f"server_app: {folder!r} is not allowed: it holds no Flower app that loads: {reason}") from error
 
 
-def stamp(message: Message, *, message_id: str | None = None, created_at_s: float | None = None) -> Message:
-    """Set a message's identity or its virtual time of creation."""
-    if message_id is not None:
-        message.metadata.__dict__["_message_id"] = message_id
-    if created_at_s is not None:
-        message.metadata.created_at = EPOCH + created_at_s
-    return message
+def _forget(package: str, folder: str) -> None:
+    """Drop an imported package that ``folder`` has one of: two apps may use one name, and an app may have been edited."""
+    if (Path(folder) / package).is_dir() or (Path(folder) / f"{package}.py").is_file():
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+
+def identify(message: Message, message_id: str) -> None:
+    """Give a message its identity."""
+    message.metadata.__dict__["_message_id"] = message_id
 
 
 def copied(message: Message, content: RecordDict) -> Message:
@@ -215,12 +252,52 @@ def copied(message: Message, content: RecordDict) -> Message:
     return message_module.make_message(copy.copy(message.metadata), content)
 
 
-def error_reply(message: Message, error: Error) -> Message:
-    """What a SuperLink answers in a node's stead."""
-    reply = Message(error, reply_to=message)
-    # At or after the end of the time to live Flower leaves a reply no time at all, not a negative one.
-    reply.metadata.ttl = max(0.0, reply.metadata.ttl)
+def expires_s(message: Message) -> float:
+    """When a message's time to live ends, virtual seconds."""
+    return message.metadata.created_at + message.metadata.ttl - EPOCH
+
+
+def dated(reply: Message, instruction: Message, created_s: float) -> Message:
+    """Say that ``reply`` was created at virtual time ``created_s``; like Flower, let it live as long as its instruction."""
+    reply.metadata.created_at = EPOCH + created_s
+    reply.metadata.ttl = max(0.0, expires_s(instruction) - created_s)
     return reply
+
+
+def node_unavailable(instruction: Message) -> Message:
+    """What a SuperLink answers in the stead of a node that it does not list (any more)."""
+    return create_message_error_unavailable_res_message(instruction.metadata, "node_unavail")
+
+
+def message_unavailable(message_id: str) -> Message:
+    """What a SuperLink answers when it has no such message, or when its time to live is over."""
+    return create_message_error_unavailable_ins_message(message_id, 1)
+
+
+_turn = threading.Lock()
+_has_turn: ContextVar[bool] = ContextVar("decai_sim_flower_turn", default=False)
+
+
+@contextmanager
+def turn(checkpoint: Callable[[], object]) -> Iterator[None]:
+    """Wait for the other runs of this process: its global generators, which Flower apps draw from, serve one run at a time.
+
+    A run inside an app of another run has its turn already.
+
+    Args:
+        checkpoint: called every now and then while waiting; may raise to give up.
+    """
+    if _has_turn.get():
+        yield
+        return
+    while not _turn.acquire(timeout=0.2):
+        checkpoint()
+    token = _has_turn.set(True)
+    try:
+        yield
+    finally:
+        _has_turn.reset(token)
+        _turn.release()
 
 
 class Rng:
@@ -269,8 +346,3 @@ def rng_of(streams: Streams, *name: str | int) -> Rng:
             streams.torch(*name).get_state(),
         )
     )
-
-
-def loaded_torch() -> bool:
-    """Whether somebody has imported torch."""
-    return "torch" in sys.modules

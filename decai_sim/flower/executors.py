@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from flwr.app import ArrayRecord, Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
+from torch.utils.flop_counter import FlopCounterMode
 
 from decai_sim.errors import ScenarioError
 from decai_sim.flower import apps, arrays, compat
@@ -35,7 +35,7 @@ class Content:
 class Exchange:
     """One instruction message and what becomes of it.
 
-    Times are virtual seconds; None: not yet.
+    Times are virtual seconds; None: not yet. ``slept_s`` is how long the node only waits, on top of its work.
     """
 
     node: int
@@ -43,10 +43,10 @@ class Exchange:
     content: Content
     expires_s: float
     work: Any = None
+    slept_s: float = 0.0
     finished_s: float | None = None
     arrived_s: float | None = None
-    failure: Error | None = None
-    reply: Message | None = field(default=None)
+    reply: Message | None = None
 
     @property
     def answered(self) -> bool:
@@ -118,18 +118,21 @@ class MessageExecutor:
         known = self._stated if self._stated is not None else self._flops.get((node, kind))
         with compat.rng_of(self._streams, "client", node, calls).in_place():
             if known is None:
-                with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+                with FlopCounterMode(display=False) as counter:
                     self._call(instruction, exchange)
                 known = float(counter.get_total_flops())
-                self._check(known, exchange)
-                self._flops[node, kind] = known
+                if not exchange.work.has_error():
+                    self._check(known, exchange)
+                    self._flops[node, kind] = known
             else:
                 self._call(instruction, exchange)
         return known
 
     def _call(self, instruction: Message, exchange: Exchange) -> None:
         try:
-            reply = self._app(instruction, self._context(exchange.node))
+            with compat.sleeps_counted() as slept:
+                reply = self._app(instruction, self._context(exchange.node))
+            exchange.slept_s = sum(slept)
             reply.content = arrays.snapshot(reply.content)
         except Exception as error:
             reason = "".join(traceback.format_exception_only(error)).strip()
@@ -137,9 +140,9 @@ class MessageExecutor:
         exchange.work = reply
 
     def _check(self, flops: float, exchange: Exchange) -> None:
-        if flops == 0 and exchange.is_training and not self._flops and not exchange.work.has_error():
+        if flops == 0 and exchange.is_training and not self._flops:
             raise ScenarioError(
-                "work_flops: None is not allowed for this ClientApp: its training does no torch operations that could be counted; "
+                "work_flops: None is not allowed for this ClientApp: its training does no torch operations to count; "
                 "state the work of one instruction, as in ds.flower.run(..., work_flops=1e9)"
             )
 
@@ -152,7 +155,8 @@ class MessageExecutor:
         """Hand over what the app replied."""
         for exchange in exchanges:
             if exchange.reply is None:
-                exchange.reply = compat.stamp(exchange.work, created_at_s=exchange.finished_s)
+                assert exchange.finished_s is not None
+                exchange.reply = compat.dated(exchange.work, exchange.message, exchange.finished_s)
 
 
 class CohortExecutor:
@@ -165,46 +169,49 @@ class CohortExecutor:
         checkpoint: called between cohorts; may raise to stop.
     """
 
-    def __init__(
-        self, problem: Problem, store: Store, others: Executor, checkpoint: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, problem: Problem, store: Store, others: Executor, checkpoint: Callable[[], object] = lambda: None) -> None:
         self._problem, self._store, self._others, self._checkpoint = problem, store, others, checkpoint
         self._reply_bytes: int | None = None
 
     def begin(self, exchange: Exchange) -> float:
-        """Note what is to be trained."""
-        if not exchange.is_training:
+        """Note what is to be trained; what cannot be is left to the app itself, which says why."""
+        try:
+            job = exchange.work = self._job(exchange)
+        except (TypeError, ValueError):
             return self._others.begin(exchange)
-        content = exchange.content
+        return work_flops(self._problem, job.node, job.plan)
+
+    def _job(self, exchange: Exchange) -> cohort.Job:
+        content, kind = exchange.content, exchange.message.metadata.message_type
+        if kind not in apps.TRAINING:
+            raise ValueError(f"message_type: {kind!r} is not training")
         if content.row is None:
             content.row = arrays.to_row(apps.model_of(content.record), self._store, self._problem.layout)
         plan, server_round = apps.plan_of(content.record)
-        exchange.work = cohort.Job(exchange.node, server_round, content.row, plan)
-        return work_flops(self._problem, exchange.node, plan)
+        return cohort.Job(exchange.node, server_round, content.row, plan)
 
     def reply_bytes(self, exchange: Exchange) -> int:
         """Size of a reply with a trained model; the same for all."""
-        if not exchange.is_training:
+        if not isinstance(exchange.work, cohort.Job):
             return self._others.reply_bytes(exchange)
         if self._reply_bytes is None:
             content = exchange.content
             assert content.row is not None
-            self._reply_bytes = arrays.wire_bytes(
-                apps.trained(arrays.to_record(content.row, self._problem.layout), 0, 0.0)
-            )
+            self._reply_bytes = arrays.wire_bytes(apps.trained(arrays.to_record(content.row, self._problem.layout), 0, 0.0))
         return self._reply_bytes
 
     def complete(self, exchanges: Sequence[Exchange]) -> None:
         """Train all that were asked for, together."""
-        training = [exchange for exchange in exchanges if exchange.is_training and exchange.reply is None]
+        training = [e for e in exchanges if isinstance(e.work, cohort.Job) and e.reply is None]
         cohort.train(self._problem, self._store, [exchange.work for exchange in training], self._checkpoint)
         for exchange in training:
             job: cohort.Job = exchange.work
             assert job.result is not None
             record = arrays.to_record(job.result, self._problem.layout)
             content = apps.trained(record, int(self._problem.n_samples[job.node]), job.loss)
-            exchange.reply = compat.stamp(Message(content, reply_to=exchange.message), created_at_s=exchange.finished_s)
-        self._others.complete([exchange for exchange in exchanges if not exchange.is_training])
+            assert exchange.finished_s is not None
+            exchange.reply = compat.dated(Message(content, reply_to=exchange.message), exchange.message, exchange.finished_s)
+        self._others.complete([e for e in exchanges if not isinstance(e.work, cohort.Job)])
 
 
 def only_arrays(content: RecordDict) -> tuple[str, ArrayRecord]:

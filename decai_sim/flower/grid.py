@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from decai_sim.flower import apps, arrays, compat
@@ -28,6 +28,9 @@ class SimGrid(Grid):
     sent. A pushed message ends in a reply, or in Flower's error: the node was struck off the list, or the message's time to live
     passed. A message that is lost on the way shows only as the latter.
 
+    Reading is like Flower's, with one addition: who asks again at the same instant of virtual time, having learnt nothing, is
+    waiting for something to happen, and time goes on.
+
     Args:
         world: where it happens.
         executor: who does the nodes' work.
@@ -44,6 +47,7 @@ class SimGrid(Grid):
         self._waiting_for: set[str] | None = None
         self._ticket = -1
         self._listings = (-1.0, 0)
+        self._pulled_in_vain_s = -1.0
         self.rounds: list[dict[str, Any]] = []
         """One record a ``send_and_receive`` of training messages: when it ended, who was asked, who answered, bytes so far."""
         app.busy = lambda: any(not exchange.answered for exchange in self._open.values())
@@ -82,7 +86,6 @@ class SimGrid(Grid):
         """Send messages on their way; returns their ids."""
         self._app.checkpoint()
         self._app.acts()
-        now = self._world.clock.now
         contents: dict[int, Content] = {}
         ids = []
         for message in list(messages):
@@ -90,19 +93,24 @@ class SimGrid(Grid):
             if content is None:
                 frozen = arrays.snapshot(message.content)
                 content = contents[id(message.content)] = Content(frozen, arrays.wire_bytes(frozen))
-            ids.append(self._push(message, content, now))
+            ids.append(self._push(message, content))
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies that have arrived for ``message_ids``, in order of arrival.
+        """Replies that have arrived for ``message_ids``, in order of arrival, and errors for messages not known (any more).
 
-        If there is none, virtual time goes on to the next event first.
+        If there is none for the second time at this instant, virtual time goes on to the next event first.
         """
         self._app.checkpoint()
-        ids = {i for i in message_ids if i in self._open}
-        if ids and not any(self._open[i].answered for i in ids):
-            self._app.wait_event(f"a reply to any of {len(ids)} messages")
-        return self._collect(ids)
+        wanted = dict.fromkeys(message_ids)
+        ids = {i for i in wanted if i in self._open}
+        unknown = [compat.message_unavailable(i) for i in wanted if i not in ids]
+        if ids and not unknown and not any(self._open[i].answered for i in ids):
+            now = self._world.clock.now
+            if self._pulled_in_vain_s == now:
+                self._app.wait_event(f"a reply to any of {len(ids)} messages")
+            self._pulled_in_vain_s = now
+        return unknown + self._collect(ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Push messages and wait, in virtual time, for all replies or for ``timeout`` seconds."""
@@ -121,18 +129,18 @@ class SimGrid(Grid):
 
     # -- what happens in virtual time ---------------------------------------------------------------------------------------
 
-    def _push(self, message: Message, content: Content, now: float) -> str:
+    def _push(self, message: Message, content: Content) -> str:
         self._pushed += 1
         message_id = str(self._pushed)
-        compat.stamp(message, message_id=message_id)
+        compat.identify(message, message_id)
         node = apps.node_of(message.metadata.dst_node_id)
         # The client gets a message of its own: the server may go on changing the one it pushed.
         own = compat.copied(message, content.record)
-        exchange = Exchange(node, own, content, expires_s=now + message.metadata.ttl)
+        exchange = Exchange(node, own, content, compat.expires_s(own))
         self._open[message_id] = exchange
         world = self._world
         if not 0 <= node < world.n or not world.membership.lists(node):
-            self._fail(message_id, compat.ErrorCode.NODE_UNAVAILABLE, "the node is not connected")
+            self._fail(message_id, compat.node_unavailable(own), "the node is not connected")
             return message_id
         self._of_node.setdefault(node, set()).add(message_id)
         world.clock.at(exchange.expires_s, self._expire, message_id)
@@ -145,6 +153,7 @@ class SimGrid(Grid):
     def _instruction_arrived(self, exchange: Exchange, message_id: str) -> None:
         kind = exchange.message.metadata.message_type
         work = self._executor.begin(exchange)
+        work += exchange.slept_s * self._world.flops_per_s[exchange.node]  # a node that sleeps is busy for that long
         self._world.compute(exchange.node, work, kind, lambda: self._work_done(exchange, message_id))
 
     def _work_done(self, exchange: Exchange, message_id: str) -> None:
@@ -164,24 +173,27 @@ class SimGrid(Grid):
             if not self._waiting_for:
                 self._app.wake(self._ticket)
 
-    def _fail(self, message_id: str, code: int, reason: str) -> None:
-        exchange = self._open.get(message_id)
-        if exchange is not None and not exchange.answered:
-            exchange.failure = Error(code, reason)
+    def _fail(self, message_id: str, error: Message, reason: str) -> None:
+        exchange = self._open[message_id]
+        if not exchange.answered:
+            exchange.reply = error
             self._world.trace.event(self._world.clock.now, exchange.node, "timeout", reason)
             self._answer(message_id)
 
     def _expire(self, message_id: str) -> None:
-        self._fail(message_id, compat.ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "no reply within the message's time to live")
+        if message_id in self._open:
+            self._fail(message_id, compat.message_unavailable(message_id), "no reply within the message's time to live")
 
     def _node_left(self, node: int, began_s: float) -> None:
         if self._of_node.get(node):
             self._world.clock.at(self._world.membership.lapses_s(node), self._check_lapse, node)
 
     def _check_lapse(self, node: int) -> None:
-        if not self._world.membership.lists(node):
-            for message_id in sorted(self._of_node.get(node, ()), key=int):
-                self._fail(message_id, compat.ErrorCode.NODE_UNAVAILABLE, "the node's heartbeats have stopped")
+        if self._world.membership.lists(node):
+            return
+        for message_id in sorted(self._of_node.get(node, ()), key=int):
+            error = compat.node_unavailable(self._open[message_id].message)
+            self._fail(message_id, error, "the node's heartbeats have stopped")
 
     def _wait(self, ids: set[str], until_s: float | None = None) -> None:
         missing = {i for i in ids if not self._open[i].answered}
@@ -201,14 +213,11 @@ class SimGrid(Grid):
         for message_id, _ in arrived:
             del self._open[message_id]
         exchanges = [exchange for _, exchange in arrived]
-        answered = [exchange for exchange in exchanges if exchange.failure is None]
+        answered = [exchange for exchange in exchanges if exchange.reply is None]
         self._executor.complete(answered)
         if self._adversary is not None:
             self._adversary.corrupt(answered)
-        return [
-            exchange.reply if exchange.failure is None else compat.error_reply(exchange.message, exchange.failure)  # type: ignore[misc]
-            for exchange in exchanges
-        ]
+        return [exchange.reply for exchange in exchanges if exchange.reply is not None]
 
     def _record_round(self, exchanges: list[Exchange]) -> None:
         links = self._world.links

@@ -6,18 +6,17 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from decai_sim.errors import RunStoppedError, StalledError
-from decai_sim.flower import compat
+from decai_sim.errors import DecaiError, RunStoppedError, StalledError
 
 if TYPE_CHECKING:
     from decai_sim.world.clock import Clock
 
-STATIC_POLLS = 60
-"""Fruitless polls after which a wait is hopeless when nothing else is ever going to happen."""
+STATIC_PATIENCE_S = 60.0
+"""Virtual seconds of fruitless polling after which a wait is hopeless when nothing else is ever going to happen."""
 PATIENCE_S = 86_400.0
-"""Virtual seconds of fruitless polling after which a wait is called hopeless in a world that still changes."""
+"""The same in a world that still changes."""
 
 
 class _Killed(BaseException):
@@ -82,18 +81,17 @@ class AppThread:
         name: what messages call it.
         director: who hands over.
         target: the app.
-        rng: the global random state it sees.
     """
 
-    def __init__(self, name: str, director: Director, target: Callable[[], object], rng: compat.Rng) -> None:
+    def __init__(self, name: str, director: Director, target: Callable[[], object]) -> None:
         self.name, self.waits_for, self.done = name, "its start", False
         self.busy: Callable[[], bool] = lambda: False
         """Whether something the app has asked for is still under way."""
         self.listing: Callable[[], str] = lambda: "unknown"
-        self._director, self._target, self._rng = director, target, rng
+        self._director, self._target = director, target
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self._ticket = 0
-        self._killed = self._holds = self._started = False
+        self._killed = False
         self._failure: BaseException | None = None
         self._polls, self._polling_since_s, self._listed = 0, 0.0, False
         context = contextvars.copy_context()
@@ -105,30 +103,26 @@ class AppThread:
     def start(self) -> None:
         """Start the thread; it waits for its first turn."""
         self._thread.start()
-        self._started = True
 
     def resume(self) -> None:
         """Let the app run until it waits or ends; raises what the app raised."""
         if self.done:
             return
-        with self._rng.in_place():
-            self._holds = True
-            self._go.release()
-            self._back.acquire()
-            self._holds = False
+        self._go.release()
+        self._back.acquire()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
 
     def end(self) -> None:
-        """Unwind the thread if it has not ended by itself."""
-        if not self._started or self.done:
+        """Unwind the thread if it has not ended by itself.
+
+        If the world's thread was interrupted while the app ran, this waits until the app comes to its next call.
+        """
+        if self._thread.ident is None:
             return
         self._killed = True
-        if self._holds:  # the world's thread was interrupted while the app ran: wait until it comes to its next call
-            self._back.acquire()
-        if not self.done:
-            self._go.release()
+        self._go.release()
         self._thread.join()
 
     def wake(self, ticket: int) -> None:
@@ -153,10 +147,18 @@ class AppThread:
             self._back.release()
 
     def checkpoint(self) -> None:
-        """Leave, if the run has ended meanwhile."""
+        """Leave, if the run has ended or is to end."""
         if self._killed:
             raise _Killed
-        self._director.checkpoint()
+        try:
+            self._director.checkpoint()
+        except RunStoppedError as stop:
+            self._leave(stop)
+
+    def _leave(self, reason: DecaiError) -> NoReturn:
+        """End the run with ``reason``, which is kept from the app: an ``except Exception`` of its own must not swallow it."""
+        self._failure = reason
+        raise _Killed from reason
 
     def ticket(self) -> int:
         """Stands for the app's next wait: whoever has it can end that wait."""
@@ -186,11 +188,13 @@ class AppThread:
         clock = self._director.clock
         if self._listed and not self.busy():
             self._polls += 1
-            hopeless = self._polls > STATIC_POLLS and clock.idle
-            if hopeless or clock.now - self._polling_since_s > PATIENCE_S:
-                raise StalledError(
-                    f"{self.name} has done nothing but list nodes and sleep since virtual time {self._polling_since_s:.0f} s "
-                    f"({self._polls} times): it waits for more nodes than are ever listed at once; listed now: {self.listing()}"
+            if clock.now - self._polling_since_s > (STATIC_PATIENCE_S if clock.idle else PATIENCE_S):
+                self._leave(
+                    StalledError(
+                        f"{self.name} has done nothing but list nodes and sleep since virtual time {self._polling_since_s:.0f} s "
+                        f"({self._polls} times): it waits for more nodes than are ever listed at once; "
+                        f"listed now: {self.listing()}"
+                    )
                 )
         self._listed = False
         self.wait(f"the end of a sleep of {seconds:g} s", clock.now + seconds)

@@ -74,24 +74,27 @@ class Host:
             session = compat.Session(1, lambda: self.world.clock.now, thread.sleep)
             context = Context(1, compat.SUPERLINK_NODE_ID, {}, RecordDict(), dict(self.run_config))
             with compat.entered(session):
-                server_app(self.grid, context)
+                server_app(grid, context)
 
-        thread = AppThread("ServerApp", director, main, compat.rng_of(self.streams, "server_app"))
-        executor: Executor = MessageExecutor(
-            client_app, self.world.n, self.streams, self.run_config, self.work_flops
-        )
+        thread = AppThread("ServerApp", director, main)
+        executor: Executor = MessageExecutor(client_app, self.world.n, self.streams, self.run_config, self.work_flops)
         if isinstance(client_app, TaskClientApp):
             problem = self.problem()
             executor = CohortExecutor(problem, Store(problem.layout.d, problem.device), executor, thread.checkpoint)
         elif isinstance(self.attack, DataAttack):
             raise ScenarioError(
-                f"attack.kind: {self.attack.kind!r} is not allowed here: it changes training data, and this ClientApp loads its own"
+                f"attack.kind: {self.attack.kind!r} is not allowed: it changes training data, and this ClientApp loads its own"
             )
         adversary = None
         if isinstance(self.attack, UpdateAttack) and self.byzantine:
             adversary = Adversary(self.attack, self.byzantine, self.streams)
-        self.grid = SimGrid(self.world, executor, thread, adversary)
-        functions = [*compat.functions_of(server_app), *compat.functions_of(client_app)]
+        self.grid = grid = SimGrid(self.world, executor, thread, adversary)
         world_session = compat.Session(1, lambda: self.world.clock.now)
-        with compat.substituted(), compat.code_globals(*functions), compat.entered(world_session):
+        with (
+            compat.turn(director.checkpoint),
+            compat.substituted(server_app, client_app),
+            compat.entered(world_session),
+            # Clients see generators of their own, so the ones in place are the ServerApp's.
+            compat.rng_of(self.streams, "server_app").in_place(),
+        ):
             director.run()

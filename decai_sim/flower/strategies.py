@@ -30,9 +30,7 @@ class CappedFedAvg(FedAvg):
         super().__init__(fraction_train=1e-9, fraction_evaluate=0.0, min_available_nodes=1, **options)
         self.n_train = n_train
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Ask ``n_train`` nodes, or as many as are listed; at least one."""
         self.min_train_nodes = max(1, min(self.n_train, len(list(grid.get_node_ids()))))
         return super().configure_train(server_round, arrays, config, grid)
@@ -59,16 +57,12 @@ class RuleStrategy(CappedFedAvg):
         log(INFO, "\t├──> Rule: %s", self.rule.to_config())
         super().summary()
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """As ``FedAvg``; remembers the model that updates are relative to."""
         self._model = arrays
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The model plus the rule's aggregate of the updates; None when nobody replied."""
         valid, _ = self._check_and_log_replies(replies, is_train=True)
         if not valid or self._model is None:

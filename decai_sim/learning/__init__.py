@@ -4,4 +4,4 @@ from decai_sim.learning.models import CNN, MLP, Model, Softmax
 from decai_sim.learning.partitions import IID, Dirichlet, Partition
 from decai_sim.learning.tasks import Digits, FashionMNIST, Task
 
-__all__ = ["CNN", "IID", "MLP", "Dirichlet", "Digits", "FashionMNIST", "Model", "Partition", "Softmax", "Task"]
+__all__ = ["CNN", "IID", "MLP", "Digits", "Dirichlet", "FashionMNIST", "Model", "Partition", "Softmax", "Task"]

@@ -85,8 +85,8 @@ def train_together(
         raise ValueError("train_together: nodes must come with the most samples first")
     index = np.zeros((len(who), max(lengths, default=0), plan.batch_size), np.int64)
     mask = np.zeros(index.shape, np.float32)
-    for i, own in enumerate(steps):
-        for s, batch in enumerate(own):
+    for i, of_node in enumerate(steps):
+        for s, batch in enumerate(of_node):
             index[i, s, : len(batch)] = batch
             mask[i, s, : len(batch)] = 1
     all_index = torch.as_tensor(index, device=problem.device)

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decai_sim.errors import DecaiError
+
 if TYPE_CHECKING:
     import numpy as np
-
-from decai_sim.errors import DecaiError
 
 
 @dataclass(frozen=True, eq=False)

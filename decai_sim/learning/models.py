@@ -18,34 +18,24 @@ class Model(Component, family="models"):
     """Base of models: classifiers of ``(batch, *shape)`` inputs."""
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """The module for inputs of ``shape``, its parameters not yet set."""
+        """The module for inputs of ``shape``."""
         raise NotImplementedError
 
     def module(self, shape: tuple[int, ...], classes: int, generator: torch.Generator) -> nn.Module:
-        """The module with parameters drawn from ``generator`` alone, as PyTorch draws them by default.
-
-        That is uniform in ±1/√fan_in for weights and biases of linear and convolution layers.
+        """The module, its initial parameters drawn as PyTorch draws them by default, but from ``generator`` alone.
 
         Args:
             shape: of one input, without the batch.
             classes: number of outputs.
-            generator: where the draws come from.
+            generator: where the draws come from, on the CPU.
         """
         import torch
-        from torch import nn
 
-        with torch.device("meta"):  # the usual constructors would draw from the global generator
+        # PyTorch's layers know no generator but the global one: lend it this one's state.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.set_state(generator.get_state())
             module = self.build(shape, classes)
-        module.to_empty(device="cpu")
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                bound = 1 / math.sqrt(layer.weight[0].numel())
-                with torch.no_grad():
-                    layer.weight.uniform_(-bound, bound, generator=generator)
-                    if layer.bias is not None:
-                        layer.bias.uniform_(-bound, bound, generator=generator)
-            elif any(True for _ in layer.parameters(recurse=False)):
-                raise TypeError(f"{self.kind}: no rule to initialise a {type(layer).__name__}")
+            generator.set_state(torch.default_generator.get_state())
         return module
 
     def stacked(self, module: nn.Module, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +52,8 @@ class Model(Component, family="models"):
         import torch
 
         def one(own: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-            return torch.func.functional_call(module, own, (inputs,))
+            logits: torch.Tensor = torch.func.functional_call(module, own, (inputs,))
+            return logits
 
         return torch.func.vmap(one)(params, x)
 

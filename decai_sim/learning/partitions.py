@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,14 @@ class Partition(Component, family="partitions"):
         Raises:
             ScenarioError: no such split exists.
         """
-        return _split(self, labels.tobytes(), n, streams.integer("partition"))
+        return _split(self, labels.astype("int64").tobytes(), n, streams.integer("partition"))
 
 
 @lru_cache(maxsize=16)
 def _split(partition: Partition, labels: bytes, n: int, seed: int) -> list[np.ndarray]:
     import numpy as np
-    from datasets import Dataset, disable_progress_bars
+    from datasets.arrow_dataset import Dataset
+    from datasets.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     y = np.frombuffer(labels, np.int64)
@@ -50,13 +52,15 @@ def _split(partition: Partition, labels: bytes, n: int, seed: int) -> list[np.nd
     partitioner = partition.partitioner(n, seed % 2**32)
     partitioner.dataset = Dataset.from_dict({"index": np.arange(len(y)), "label": y})
     try:
-        parts = [np.asarray(partitioner.load_partition(i)[:]["index"], dtype=np.int64) for i in range(n)]
+        with warnings.catch_warnings():  # drawing again is no news to the user; giving up is, and is said below
+            warnings.filterwarnings("ignore", "The specified min_partition_size", UserWarning)
+            parts = [np.asarray(partitioner.load_partition(i)[:]["index"], dtype=np.int64) for i in range(n)]
     except ValueError as error:
-        if "partition size requirement" not in str(error) and "min_partition_size" not in str(error):
+        if "max number of attempts" not in str(error):
             raise
         raise ScenarioError(
-            f"task.partition: {partition.to_config()} is not allowed: no split of {len(y)} samples over {n} nodes gives every node "
-            "that many; lower min_samples (0 allows empty nodes) or raise alpha"
+            f"task.partition: {partition.to_config()} is not allowed: found no split of {len(y)} samples over {n} nodes that "
+            "gives every node enough; lower min_samples (0 allows empty nodes) or raise alpha"
         ) from None
     return parts
 

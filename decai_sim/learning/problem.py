@@ -82,7 +82,8 @@ class Problem:
         params = self.layout.views(row)
         right, loss = 0, 0.0
         with torch.no_grad():
-            for x, y in zip(self._x_test.split(batch), self._y_test.split(batch), strict=True):
+            for at in range(0, len(self._y_test), batch):
+                x, y = self._x_test[at : at + batch], self._y_test[at : at + batch]
                 inputs = (x.float() * self._scale - self._mean) / self._std
                 logits = torch.func.functional_call(self.module, params, (inputs,))
                 right += int((logits.argmax(1) == y).sum())

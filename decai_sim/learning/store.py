@@ -52,7 +52,7 @@ class Layout:
         """Parameters as views of ``rows (..., d)``, each ``(..., *shape)``."""
         lead = rows.shape[:-1]
         return {
-            name: rows[..., start : start + math.prod(shape)].unflatten(-1, shape) if shape else rows[..., start].reshape(lead)
+            name: rows[..., start : start + math.prod(shape)].view(*lead, *shape)
             for name, shape, start in zip(self.names, self.shapes, self.offsets[:-1], strict=True)
         }
 

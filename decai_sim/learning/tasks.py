@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
-
 from decai_sim.component import Component, field_of
 from decai_sim.learning import data
 from decai_sim.learning.models import Model, Softmax
@@ -22,8 +19,10 @@ class Task(Component, family="tasks"):
     partition: field_of(Partition) = Dirichlet()  # type: ignore[valid-type]
     model: field_of(Model) = Softmax()  # type: ignore[valid-type]
 
-    load: ClassVar[Callable[[], data.Dataset]]
-    """Reads the data set."""
+    @staticmethod
+    def load() -> data.Dataset:
+        """Read the data set."""
+        raise NotImplementedError
 
 
 class FashionMNIST(Task, kind="fashion_mnist"):
@@ -38,7 +37,9 @@ class FashionMNIST(Task, kind="fashion_mnist"):
         10
     """
 
-    load: ClassVar[Any] = staticmethod(data.fashion_mnist)
+    @staticmethod
+    def load() -> data.Dataset:
+        return data.fashion_mnist()
 
 
 class Digits(Task):
@@ -53,4 +54,6 @@ class Digits(Task):
         1437
     """
 
-    load: ClassVar[Any] = staticmethod(data.digits)
+    @staticmethod
+    def load() -> data.Dataset:
+        return data.digits()

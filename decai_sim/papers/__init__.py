@@ -1,0 +1,1 @@
+"""Experiments with a claim to check: one file each."""

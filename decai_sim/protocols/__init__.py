@@ -1,6 +1,7 @@
 """Protocols: how nodes cooperate."""
 
 from decai_sim.protocols.base import Lab, Protocol
+from decai_sim.protocols.dpsgd import DPSGD
 from decai_sim.protocols.federated import Federated
 
-__all__ = ["Federated", "Lab", "Protocol"]
+__all__ = ["DPSGD", "Federated", "Lab", "Protocol"]

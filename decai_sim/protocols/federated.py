@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class Federated(Protocol):
     """Each round the server sends its model to some nodes, they train it on their own data, it averages what comes back.
 
-    The server is a real Flower ``ServerApp`` and the nodes run a real Flower ``ClientApp``, in virtual time. Without a defense the
+    The server is a real Flower ``ServerApp``, the nodes run a real Flower ``ClientApp``, in virtual time. Without a defense the
     strategy is Flower's ``FedAvg`` (weighted by sample counts); with one, it aggregates with that rule.
 
-    Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data" (AISTATS 2017), Algorithm 1
-    (``FederatedAveraging``).
+    Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data" (AISTATS 2017),
+    Algorithm 1 (``FederatedAveraging``).
     Assumes: a server that all nodes trust and reach directly; the scenario's topology is not used.
     Deviations: a round ends at its deadline with what has arrived; nodes are drawn from those the server believes online.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def accuracy(ax: Axes, series: Mapping[str, pd.DataFrame], x: Literal["t_s", "bytes"] = "t_s") -> None:
-    """Test accuracy of one or more series against virtual hours or gigabytes.
+    """Test accuracy of one or more series against virtual time or traffic, in units that suit the longest.
 
     Args:
         ax: where to draw.
@@ -24,24 +24,30 @@ def accuracy(ax: Axes, series: Mapping[str, pd.DataFrame], x: Literal["t_s", "by
             the band their range.
         x: ``t_s`` for virtual time, ``bytes`` for all that nodes have sent and received.
     """
+    at = {label: rounds["t_s"] if x == "t_s" else rounds["bytes_up"] + rounds["bytes_down"] for label, rounds in series.items()}
+    longest = max((values.max() for values in at.values() if len(values)), default=0.0)
+    unit, name = _time_unit(longest) if x == "t_s" else _byte_unit(longest)
     for index, (label, rounds) in enumerate(series.items()):
         if rounds.empty:
             continue
-        at = rounds["t_s"] / 3600 if x == "t_s" else (rounds["bytes_up"] + rounds["bytes_down"]) / 1e9
-        by_round = rounds.assign(at=at).groupby("round")
+        by_round = rounds.assign(at=at[label] / unit).groupby("round")
         middle = by_round[["at", "accuracy"]].median()
         ax.plot(
-            middle["at"], 100 * middle["accuracy"], label=label, markersize=4, markevery=max(1, len(middle) // 8), **style(index)
+            middle["at"],
+            100 * middle["accuracy"],
+            label=label,
+            markersize=5,
+            markevery=max(1, len(middle) // 8),
+            **style(index),
         )
         if rounds["run_id"].nunique() > 1:
             low, high = by_round["accuracy"].min(), by_round["accuracy"].max()
             ax.fill_between(middle["at"], 100 * low, 100 * high, alpha=0.15, color=style(index)["color"], linewidth=0)
-    ax.set_xlabel("virtual hours" if x == "t_s" else "gigabytes sent and received")
+    ax.set_xlabel(name if x == "t_s" else f"{name} sent and received")
     ax.set_ylabel("test accuracy (%)")
     ax.set_ylim(0, 100)
+    ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
-    if x == "t_s":
-        ax.set_xlim(left=0)
 
 
 def online(ax: Axes, events: pd.DataFrame, n: int) -> None:
@@ -52,23 +58,27 @@ def online(ax: Axes, events: pd.DataFrame, n: int) -> None:
         events: with kinds ``online`` and ``offline``.
         n: how many nodes there are.
     """
-    changes = events[events["kind"].isin(["online", "offline"])]
-    t = changes["t_s"].to_numpy() / 3600
-    count = np.where(changes["kind"] == "online", 1, -1).cumsum()
-    end = events["t_s"].max() / 3600 if len(events) else 0.0
-    started = int((t == 0).sum())
-    t, count = np.append(np.append(0.0, t[started:]), end), np.append(np.append(started, count[started:]), count[-1:] if len(count) else 0)
-    ax.step(t, count, where="post", color=OKABE_ITO[0])
-    ax.fill_between(t, count, step="post", alpha=0.15, color=OKABE_ITO[0], linewidth=0)
-    ax.set_xlabel("virtual hours")
+    end = float(events["t_s"].max()) if len(events) else 0.0
+    unit, name = _time_unit(end)
+    t, count = online_count(events)
+    ax.step(np.append(t, end) / unit, np.append(count, count[-1:]), where="post", color=OKABE_ITO[0])
+    ax.set_xlabel(name)
     ax.set_ylabel("nodes online")
     ax.set_ylim(0, n * 1.05)
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
 
 
+def online_count(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """When the number of nodes online changed, virtual seconds, and what it was from then on."""
+    changes = events[events["kind"].isin(["online", "offline"])]
+    steps = np.where(changes["kind"] == "online", 1, -1)
+    t, last = np.unique(changes["t_s"].to_numpy()[::-1], return_index=True)
+    return t, steps.cumsum()[len(steps) - 1 - last]
+
+
 def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
-    """Who was online when: a line for each of the first ``shown`` nodes.
+    """Who was online when: a line for each of the first ``shown`` nodes, broken where the node was away.
 
     Args:
         ax: where to draw.
@@ -77,26 +87,37 @@ def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
         shown: how many to draw.
     """
     shown = min(shown, n)
-    end = events["t_s"].max() / 3600 if len(events) else 0.0
+    end = float(events["t_s"].max()) if len(events) else 0.0
+    unit, name = _time_unit(end)
     spans: list[tuple[float, float, int]] = []
     mine = events[events["kind"].isin(["online", "offline"]) & (events["node"] < shown)]
     for node, changes in mine.groupby("node"):
         since: float | None = None
-        for t, kind in zip(changes["t_s"] / 3600, changes["kind"], strict=True):
+        for t, kind in zip(changes["t_s"], changes["kind"], strict=True):
             if kind == "online":
                 since = t
             elif since is not None:
-                spans.append((since, t, int(str(node))))
+                spans.append((since / unit, t / unit, int(str(node))))
                 since = None
-        if since is not None:
-            spans.append((since, end, int(str(node))))
+        if since is not None and since < end:
+            spans.append((since / unit, end / unit, int(str(node))))
     if spans:
         starts, stops, nodes = zip(*spans, strict=True)
-        ax.hlines(nodes, starts, stops, color=OKABE_ITO[0], linewidth=1.6)
-    ax.set_xlim(0, end if end > 0 else None)
+        ax.hlines(nodes, starts, stops, color=OKABE_ITO[0], linewidth=2)
+    ax.set_xlim(0, end / unit if end > 0 else None)
     ax.set_ylim(-1, shown)
-    ax.set_xlabel("virtual hours")
-    ax.set_ylabel(f"node (first {shown} of {n:,})")
+    ax.set_xlabel(name)
+    ax.set_ylabel(f"node (the first {shown} of {n:,})")
+
+
+def _time_unit(longest_s: float) -> tuple[float, str]:
+    if longest_s < 180:
+        return 1.0, "virtual seconds"
+    return (60.0, "virtual minutes") if longest_s < 10_800 else (3600.0, "virtual hours")
+
+
+def _byte_unit(most: float) -> tuple[float, str]:
+    return (1e6, "megabytes") if most < 1e9 else (1e9, "gigabytes")
 
 
 def price(ax: Axes, final: Mapping[str, list[float]]) -> None:
@@ -106,12 +127,11 @@ def price(ax: Axes, final: Mapping[str, list[float]]) -> None:
         ax: where to draw.
         final: per label the final accuracies of its runs; the bar is the median, the whisker the range.
     """
-    for index, (label, values) in enumerate(final.items()):
+    for index, values in enumerate(final.values()):
         middle, low, high = 100 * np.median(values), 100 * np.min(values), 100 * np.max(values)
         whisker = None if len(values) == 1 else [[middle - low], [high - middle]]
         ax.bar(index, middle, yerr=whisker, color=style(index)["color"], width=0.65, capsize=4, alpha=0.85)
         ax.annotate(f"{middle:.1f}", (index, max(middle, high)), xytext=(0, 4), textcoords="offset points", ha="center")
-        del label
     ax.set_xticks(range(len(final)), [label.replace(", ", ",\n") for label in final], fontsize=9)
     ax.set_ylabel("final test accuracy (%)")
     ax.set_ylim(0, 100)
@@ -136,9 +156,7 @@ def overview(series: Mapping[str, pd.DataFrame], events: pd.DataFrame, n: int) -
     return fig
 
 
-def comparison(
-    series: Mapping[str, pd.DataFrame], final: Mapping[str, list[float]], events: pd.DataFrame, n: int
-) -> Figure:
+def comparison(series: Mapping[str, pd.DataFrame], final: Mapping[str, list[float]], events: pd.DataFrame, n: int) -> Figure:
     """Several scenarios side by side: accuracy against time and bytes, who was online when, and the final accuracies.
 
     Args:
@@ -150,19 +168,13 @@ def comparison(
     fig, axes = _figure(2, 2, (12, 8))
     accuracy(axes[0], series, "t_s")
     accuracy(axes[1], series, "bytes")
-    online(axes[2], events, n)
-    inset = axes[2].inset_axes((0.12, 0.08, 0.85, 0.5))
-    presence(inset, events, n, shown=40)
-    inset.set_xlabel("")
-    inset.set_xticks([])
-    inset.set_ylabel("node", fontsize=8)
-    inset.tick_params(labelsize=7)
-    inset.set_title("who was online (first 40 nodes)", fontsize=8)
+    presence(axes[2], events, n)
     price(axes[3], final)
     axes[0].legend(frameon=False, loc="lower right")
-    for ax, title in zip(
-        axes, ("Accuracy against time", "Accuracy against traffic", "Nodes online", "Price of the attack, worth of the defense"), strict=True
-    ):
+    count = online_count(events)[1]
+    there = f"{count.min():,} to {count.max():,} of {n:,} nodes online" if len(count) else "nobody was ever online"
+    titles = ("Accuracy against time", "Accuracy against traffic", f"Who was online when: {there}", "What the attack cost")
+    for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", fontsize=11)
     return fig
 
@@ -183,10 +195,7 @@ def save(fig: Figure, path: str) -> None:
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     from matplotlib import pyplot as plt
-    from matplotlib.figure import Figure
 
-    # In a notebook pyplot shows nothing twice: the figure is made outside its registry and displays itself.
-    del plt
-    fig = Figure(figsize=size, layout="constrained")
-    axes = fig.subplots(rows, columns)
+    fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
+    plt.close(fig)  # the caller has it; a notebook shows what a cell returns, once
     return fig, list(np.atleast_1d(axes).flat)

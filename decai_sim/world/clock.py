@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappush
 from typing import Any
 
 import simpy
+
+_NORMAL = simpy.events.NORMAL
 
 
 class _Call:
@@ -51,12 +54,20 @@ class Clock:
         return not self.env._queue
 
     def after(self, delay_s: float, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function(*args)`` ``delay_s`` seconds from now; calls of one instant run in the order they were made."""
-        self.env.schedule(_Call(function, args), delay=delay_s)  # type: ignore[arg-type]
+        """Call ``function(*args)`` ``delay_s`` seconds from now; calls of one instant run in the order they were made.
+
+        Raises:
+            ValueError: ``delay_s`` is negative or not a number.
+        """
+        if not delay_s >= 0:
+            raise ValueError(f"delay_s: {delay_s!r} is not allowed: time does not run backwards")
+        self.at(self.env._now + delay_s, function, *args)
 
     def at(self, t_s: float, function: Callable[..., object], *args: Any) -> None:
         """Call ``function(*args)`` at time ``t_s``, or at once if that has passed."""
-        self.after(max(0.0, t_s - self.env._now), function, *args)
+        env: Any = self.env
+        # What env.schedule does, without rounding t_s to now + (t_s - now).
+        heappush(env._queue, (max(env._now, t_s), _NORMAL, next(env._eid), _Call(function, args)))
 
     def step(self) -> bool:
         """Run the next event; False if there is none."""

@@ -29,13 +29,15 @@ class Links:
         self._upload_free_s = [0.0] * len(paths.upload_bps)
         self._sent: dict[tuple[int, int], int] = {}
         self.bytes_up = [0] * len(paths.upload_bps)
-        """Bytes each node sent, the server's last."""
+        """Bytes each node set out to send, the server's last."""
         self.bytes_down = [0] * len(paths.upload_bps)
         """Bytes each node received, the server's last."""
+        nodes.on_offline.append(self._hang_up)
 
-    def send(
-        self, src: int, dst: int, nbytes: int, kind: str, deliver: Callable[..., object], *args: Any
-    ) -> None:
+    def _hang_up(self, node: int, began_s: float) -> None:
+        self._upload_free_s[node] = 0.0  # what was still queued has died
+
+    def send(self, src: int, dst: int, nbytes: int, kind: str, deliver: Callable[..., object], *args: Any) -> None:
         """Send ``nbytes`` from ``src`` to ``dst``; on arrival ``deliver(*args)`` is called, or never.
 
         Args:
@@ -51,6 +53,9 @@ class Links:
         self._sent[src, dst] = k + 1
         row = self._trace.message(now, src=src, dst=dst, kind=kind, nbytes=nbytes)
         self.bytes_up[src] += nbytes
+        if not self._nodes.online[src]:
+            self._trace.settle(row, now, "offline")
+            return
 
         start = max(now, self._upload_free_s[src])
         self._upload_free_s[src] = start + nbytes * self._up_s_per_byte[src]

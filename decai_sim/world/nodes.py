@@ -50,8 +50,7 @@ class Nodes:
         """Seconds each node has been online so far."""
         now = self._clock.now
         return [
-            before + (now - self.since_s[node] if self.online[node] else 0.0)
-            for node, before in enumerate(self.online_before_s)
+            before + (now - self.since_s[node] if self.online[node] else 0.0) for node, before in enumerate(self.online_before_s)
         ]
 
     def _schedule(self, node: int, k: int) -> None:

@@ -61,12 +61,16 @@ class World:
         phase_s = streams.of("heartbeat").uniform(0.0, 30.0, n)
         self.membership = Membership(self.clock, self.nodes, delay_s, phase_s)
         self._busy_until_s = [0.0] * n
+        self._running: dict[int, str] = {}
+        self.nodes.on_offline.append(self._drop_work)
 
     def compute(self, node: int, flops: float, detail: str, done: Callable[[], object]) -> None:
         """Keep ``node`` busy with ``flops`` of work, after what it is already doing; ``done()`` is called at the end.
 
-        If the node goes offline before, the work is lost and ``done`` is never called.
+        If the node is offline or goes offline before, the work is lost and ``done`` is never called.
         """
+        if not self.nodes.online[node]:
+            return
         now = self.clock.now
         start = max(now, self._busy_until_s[node])
         end = start + flops / self.flops_per_s[node]
@@ -76,12 +80,18 @@ class World:
     def _begin(self, node: int, session: int, end_s: float, detail: str, done: Callable[[], object]) -> None:
         if self.nodes.session[node] != session:
             return
+        self._running[node] = detail
         self.trace.event(self.clock.now, node, "job_start", detail)
         self.clock.at(end_s, self._end, node, session, detail, done)
 
     def _end(self, node: int, session: int, detail: str, done: Callable[[], object]) -> None:
         if self.nodes.session[node] != session:
-            self.trace.event(self.clock.now, node, "job_lost", detail)
             return
+        del self._running[node]
         self.trace.event(self.clock.now, node, "job_end", detail)
         done()
+
+    def _drop_work(self, node: int, began_s: float) -> None:
+        self._busy_until_s[node] = 0.0
+        if node in self._running:
+            self.trace.event(self.clock.now, node, "job_lost", self._running.pop(node))

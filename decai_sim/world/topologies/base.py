@@ -26,4 +26,5 @@ class Topology(Component, family="topologies"):
         """The ``(n, n)`` adjacency matrix, sparse."""
         import networkx as nx
 
-        return nx.to_scipy_sparse_array(self.build(n, seed), nodelist=range(n), format="csr")
+        matrix: sp.csr_array = nx.to_scipy_sparse_array(self.build(n, seed), nodelist=range(n), format="csr")
+        return matrix

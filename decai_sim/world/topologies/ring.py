@@ -26,4 +26,4 @@ class Ring(Topology):
         """The cycle graph; ``seed`` changes nothing."""
         import networkx as nx
 
-        return nx.cycle_graph(n)
+        return nx.cycle_graph(n) if n > 2 else nx.path_graph(n)  # one node is no neighbour of itself

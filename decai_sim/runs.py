@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRAMES = ("rounds", "nodes", "events", "messages")
-_ROUND_COLUMNS = (
-    *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),
-)
+_ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
 
 
@@ -173,9 +171,7 @@ class Run:
         )
 
 
-def run(
-    scenario: Scenario, *, progress: bool = True, stop: threading.Event | None = None, device: str = "auto"
-) -> Run:
+def run(scenario: Scenario, *, progress: bool = True, stop: threading.Event | None = None, device: str = "auto") -> Run:
     """Run a scenario.
 
     Args:
@@ -299,9 +295,7 @@ def _device(name: str) -> str:
 
 def _collect(scenario: Scenario, lab: Lab, complete: bool, wall_s: float) -> Run:
     world = lab.world
-    records = [
-        {**record, "n_byzantine": sum(node in lab.byzantine for node in record["replied"])} for record in lab.rounds
-    ]
+    records = [{**record, "n_byzantine": sum(node in lab.byzantine for node in record["replied"])} for record in lab.rounds]
     n = world.n
     known = "problem" in vars(lab)
     frames = {

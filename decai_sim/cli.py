@@ -1,0 +1,223 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from decai_sim.errors import DecaiError, ScenarioError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+app = typer.Typer(
+    help="A laboratory for decentralized AI.", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def _changes(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    changes = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ScenarioError(f"--set: {pair!r} is not allowed: write key=value, as in protocol.rounds=5")
+        try:
+            changes[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ScenarioError(f"--set: {pair!r} is not allowed: {text!r} is not plain YAML") from None
+    return changes
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A scenario in YAML.")],
+    changes: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted field.")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/RUN_ID.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a scenario, save its tables and figure, print its rounds."""
+    from decai_sim.runs import run as execute
+    from decai_sim.scenario import Scenario
+    from decai_sim.viz import figures
+
+    scenario = Scenario.load(file, _changes(changes))
+    result = execute(scenario, progress=not as_json)
+    folder = result.save(out or Path("runs") / result.run_id)
+    if len(result.rounds):
+        figures.save(result.plot(), str(folder / "overview.png"))
+    if as_json:
+        rounds = [{key: _plain(value) for key, value in row.items()} for row in result.rounds.to_dict("records")]
+        typer.echo(json.dumps({"run_id": result.run_id, "digest": result.trace_digest, "rounds": rounds}))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        shown = result.rounds.drop(columns="run_id")
+        console.print(_table(f"run {result.run_id}", shown.assign(accuracy=100 * shown["accuracy"])))
+        console.print(repr(result), highlight=False, markup=False)
+        console.print(f"saved in {folder}", highlight=False)
+    if not result.complete:
+        typer.echo("stopped early: what was measured until then is saved", err=True)
+        raise typer.Exit(130)
+
+
+@app.command(name="list")
+def list_(
+    family: Annotated[str | None, typer.Argument(help="A family of components; none: the families.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the components of a family."""
+    import decai_sim.scenario  # noqa: F401  (registers all families)
+    from decai_sim.component import families, kinds
+
+    if family is None:
+        rows = [(name, ", ".join(kinds(name))) for name in families()]
+    else:
+        rows = [(kind, (cls.__doc__ or "").strip().splitlines()[0]) for kind, cls in kinds(family).items()]
+    if as_json:
+        typer.echo(json.dumps({"family": family, "rows": [{"kind": kind, "about": about} for kind, about in rows]}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(("family", "kinds") if family is None else ("kind", "about")), title=family or "families")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to save.")] = Path("runs/demo"),
+    seeds: Annotated[int, typer.Option(min=1, max=3, help="Seeds per scenario.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to run in.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
+    nodes: Annotated[int, typer.Option(min=10, help="Nodes.")] = 1000,
+) -> None:
+    """The quickstart experiment: what an attack costs 1,000 nodes, what a defense buys back, and the subtler attacks."""
+    from rich.console import Console
+
+    from decai_sim.papers import quickstart
+    from decai_sim.sweep import compare
+
+    console = Console()
+    began = time.perf_counter()
+    base = quickstart.scenario().but(protocol__rounds=rounds, nodes=nodes)
+    headline = quickstart.headline(base)
+    console.print(
+        f"{base.nodes:,} nodes on the simulated internet train a real model on Fashion-MNIST; 20 % of them attack. "
+        f"{seeds} seeds, {rounds} rounds each."
+    )
+    both = compare({**headline, **quickstart.pairings(base)}, quickstart.SEEDS[:seeds], workers=workers)
+    main_runs, others = _split(both, list(headline))
+    folder = main_runs.save(out)
+    if not main_runs.final:
+        typer.echo("stopped before the first run was done", err=True)
+        raise typer.Exit(130)
+    table = main_runs.table()
+    for column in ("accuracy", "lowest", "highest"):
+        table[column] *= 100
+    table["virtual_minutes"] = 60 * table.pop("virtual_hours")
+    console.print(_table("Three runs side by side (final test accuracy in %, median of the seeds)", table))
+    console.print(
+        _table(
+            "Every attack by every rule (final test accuracy in %, median of the seeds), as found",
+            quickstart.pairings_table(others).reset_index(),
+        )
+    )
+    if both.complete:
+        p = quickstart.price(main_runs.final)
+        console.print(
+            f"The attack cost {p.points_lost:.1f} points of accuracy; the defense bought back {p.share_regained:.0%} of them "
+            f"(medians of {p.seeds} seeds).",
+            highlight=False,
+        )
+        console.print("At this scale the plain mean shrugs the subtler attacks off; the loud one it does not.", highlight=False)
+    others.rounds.to_parquet(folder / "pairings.parquet", index=False)
+    main_runs.table().to_csv(folder / "headline.csv", index=False)
+    quickstart.pairings_table(others).to_csv(folder / "pairings.csv")
+    (folder / "scenario.yaml").write_text(base.to_yaml(), encoding="utf-8")
+    console.print(f"figure: {folder / 'comparison.png'}", highlight=False)
+    console.print(f"tables, runs and scenario: {folder}", highlight=False)
+    console.print(f"done in {time.perf_counter() - began:.0f} s", highlight=False)
+    for failure in both.failures:
+        typer.echo(f"failed: {failure['label']}, seed {failure['seed']}: {failure['error']}", err=True)
+    if not both.complete:
+        raise typer.Exit(130)
+    if both.failures:
+        raise typer.Exit(1)
+
+
+def _split(result: Any, first: list[str]) -> tuple[Any, Any]:
+    from decai_sim.sweep import Comparison
+
+    mine = {label: runs for label, runs in result.runs.items() if label in first}
+    others = {label: runs for label, runs in result.runs.items() if label not in first}
+    return Comparison(mine, complete=result.complete), Comparison(others, complete=result.complete)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open the quickstart notebook in JupyterLab; further options go to JupyterLab."""
+    notebooks = Path(__file__).resolve().parent.parent / "notebooks"
+    start = notebooks / "00_quickstart.ipynb"
+    if not start.is_file():
+        raise DecaiError(f"lab: {start} is missing: the notebooks come with a checkout of the project")
+    command = [sys.executable, "-m", "jupyterlab", str(start), f"--ServerApp.root_dir={notebooks}", *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def _table(title: str, frame: pd.DataFrame) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        table.add_column(str(name), justify="right" if frame[name].dtype.kind in "iufb" else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else f"{value}" for value in row))
+    return table
+
+
+def main() -> None:
+    """Entry point: what a user can cause ends in one line on stderr and exit code 2."""
+    from pydantic import ValidationError
+
+    from decai_sim.errors import explain
+
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        code = _complain(error.format_message())
+    except ValidationError as error:
+        code = _complain(explain(error))
+    except DecaiError as error:
+        code = _complain(str(error))
+    sys.exit(code)
+
+
+def _complain(message: str) -> int:
+    print("decai-sim: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

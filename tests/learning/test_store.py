@@ -1,0 +1,126 @@
+"""Models as rows of one matrix."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from decai_sim.learning import CNN, MLP, Softmax
+from decai_sim.learning.store import Layout, Row, Store
+
+
+def rows(k: int, d: int = 3, first: float = 0.0) -> torch.Tensor:
+    return torch.arange(k * d, dtype=torch.float32).reshape(k, d) + first
+
+
+def test_what_is_put_comes_back() -> None:
+    store = Store(3)
+    handles = store.put(rows(5))
+    assert torch.equal(store.gather(handles), rows(5))
+    assert torch.equal(store.gather([handles[4], handles[0], handles[4]]), rows(5)[[4, 0, 4]])
+    assert torch.equal(handles[2].tensor(), rows(5)[2])
+
+
+def test_nobody_outside_can_write_into_it() -> None:
+    store, given = Store(3), rows(2)
+    a, b = store.put(given)
+    given.zero_()
+    a.tensor().zero_()
+    store.gather([a, b]).zero_()
+    store.gather([a]).zero_()
+    assert torch.equal(store.gather([a, b]), rows(2))
+
+
+def test_a_slot_is_used_again_when_nobody_holds_its_handle() -> None:
+    store = Store(3)
+    kept, dropped = store.put(rows(2))
+    slot = dropped.slot
+    also = dropped
+    del dropped
+    gc.collect()
+    assert slot not in [row.slot for row in store.put(rows(1, first=100))]  # somebody still holds it
+    del also
+    gc.collect()
+    (new,) = store.put(rows(1, first=50))
+    assert new.slot == slot
+    assert torch.equal(new.tensor(), rows(1, first=50)[0])
+    assert torch.equal(kept.tensor(), rows(2)[0])
+
+
+def test_growing_keeps_everything() -> None:
+    store = Store(3)
+    handles: list[Row] = []
+    for k in (1, 0, 16, 40, 3, 200):
+        handles += store.put(rows(k, first=1000.0 * len(handles)))
+    assert len({row.slot for row in handles}) == len(handles) == 260
+    at = 0
+    for k in (1, 0, 16, 40, 3, 200):
+        assert torch.equal(store.gather(handles[at : at + k]), rows(k, first=1000.0 * at))
+        at += k
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_size=40))
+def test_any_history_of_keeping_and_dropping_mixes_nothing_up(history: list[tuple[bool, int]]) -> None:
+    store, held, stamp = Store(2), {}, 0.0
+    for drop, k in history:
+        if drop:
+            for row in list(held)[:k]:
+                del held[row]
+            row = None
+        else:
+            values = torch.full((k, 2), stamp) + torch.arange(k)[:, None]
+            held |= {row: values[i] for i, row in enumerate(store.put(values))}
+            stamp += 100.0
+    assert len({row.slot for row in held}) == len(held)
+    assert all(torch.equal(row.tensor(), value) for row, value in held.items())
+
+
+def test_a_store_does_not_grow_when_handles_come_and_go() -> None:
+    store = Store(2)
+    for _ in range(100):
+        store.put(torch.zeros(10, 2))
+    assert store._matrix.shape[0] <= 32
+
+
+def test_nothing_can_be_gathered() -> None:
+    assert Store(3).gather([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("model", [Softmax(), MLP(hidden=(5, 4)), CNN(channels=(2, 3), hidden=4)])
+def test_a_layout_takes_parameters_apart_and_together_again(model: MLP | CNN) -> None:
+    module = model.module((8, 8), 10, torch.Generator().manual_seed(0))
+    layout = Layout.of(module)
+    params = {name: p.detach() for name, p in module.named_parameters()}
+    row = layout.flat(params)
+    assert row.shape == (layout.d,) == (sum(p.numel() for p in module.parameters()),)
+    views = layout.views(row)
+    assert list(views) == list(params)
+    assert all(torch.equal(views[name], params[name]) for name in params)
+    assert torch.equal(row, nn.utils.parameters_to_vector(module.parameters()).detach())
+    stacked = layout.views(torch.stack([row, 2 * row, 3 * row]))
+    assert all(torch.equal(stacked[name][2], 3 * params[name]) for name in params)
+    views[layout.names[0]].zero_()
+    assert not row[: layout.offsets[1]].any()  # views, not copies
+
+
+def test_a_layout_keeps_parameters_without_dimensions() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+            self.weight = nn.Parameter(torch.ones(2, 3))
+
+    layout = Layout.of(Scaled())
+    views = layout.views(torch.arange(14.0).reshape(2, 7))
+    assert views["scale"].tolist() == [0.0, 7.0]
+    assert views["weight"].shape == (2, 2, 3)
+
+
+def test_models_with_other_state_are_refused() -> None:
+    with pytest.raises(TypeError, match="Sequential has buffers; use a model whose state is its parameters"):
+        Layout.of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))

@@ -1,0 +1,226 @@
+"""Training together equals training alone, whoever is in the cohort."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decai_sim.attacks import LabelFlip
+from decai_sim.learning import CNN, MLP, Digits, Dirichlet, Softmax
+from decai_sim.learning.cohort import COHORT, Job, train, train_together
+from decai_sim.learning.problem import Problem
+from decai_sim.learning.store import Store
+from decai_sim.learning.training import Plan, batches, train_alone, work_flops
+from decai_sim.seeding import Streams
+
+MODELS = {"softmax": Softmax(), "mlp": MLP(hidden=(7, 5)), "cnn": CNN(channels=(2, 3), hidden=5)}
+NODES = 40
+
+
+@cache
+def base(model: str) -> Problem:
+    task = Digits(model=MODELS[model], partition=Dirichlet(alpha=0.2, min_samples=0))
+    return Problem(task, NODES, Streams(1))
+
+
+def ragged(model: str, sizes: Sequence[int], seed: int = 0) -> Problem:
+    """The problem with the given numbers of samples on its first nodes."""
+    problem = copy.copy(base(model))
+    rng = np.random.default_rng(seed)
+    problem.samples = [rng.choice(1437, size, replace=False) for size in sizes]
+    problem.n_samples = np.array(sizes)
+    return problem
+
+
+def starts(problem: Problem, k: int, seed: int = 0) -> torch.Tensor:
+    """``k`` different models near the initial one."""
+    noise = torch.randn(k, problem.layout.d, generator=torch.Generator().manual_seed(seed))
+    return problem.initial() + 0.01 * noise
+
+
+plans = st.builds(Plan, epochs=st.integers(1, 3), batch_size=st.integers(1, 12), lr=st.sampled_from([0.01, 0.1]))
+models = st.sampled_from(sorted(MODELS))
+sizes = st.lists(st.integers(0, 30), min_size=1, max_size=8)
+
+
+@settings(max_examples=30)
+@given(model=models, sizes=sizes, plan=plans, server_round=st.integers(1, 99))
+def test_together_equals_alone(model: str, sizes: list[int], plan: Plan, server_round: int) -> None:
+    sizes = sorted(sizes, reverse=True)
+    problem, rows = ragged(model, sizes), starts(base(model), len(sizes))
+    before = rows.clone()
+    trained, losses = train_together(problem, rows, [(node, server_round) for node in range(len(sizes))], plan)
+    assert torch.equal(rows, before)
+    for node, size in enumerate(sizes):
+        alone, loss = train_alone(problem, rows[node], node, server_round, plan)
+        torch.testing.assert_close(trained[node], alone, rtol=1e-4, atol=1e-5)
+        assert losses[node] == pytest.approx(loss, rel=1e-4, abs=1e-5)
+        assert torch.equal(alone, rows[node]) == (size == 0)
+    assert torch.equal(rows, before)
+
+
+@settings(max_examples=20)
+@given(
+    model=models,
+    order=st.permutations(range(NODES)),
+    k=st.integers(1, NODES),
+    plan=plans.filter(lambda p: p.epochs == 1),
+)
+def test_any_cohort_in_any_order_gives_every_node_its_own_result(model: str, order: list[int], k: int, plan: Plan) -> None:
+    problem = base(model)
+    store = Store(problem.layout.d)
+    (initial,) = store.put(problem.initial()[None])
+    jobs = [Job(node, 3, initial, plan) for node in order[:k]]
+    train(problem, store, jobs)
+    for job in jobs[:5]:
+        assert job.result is not None
+        alone, loss = train_alone(problem, problem.initial(), job.node, 3, plan)
+        torch.testing.assert_close(job.result.tensor(), alone, rtol=1e-4, atol=1e-5)
+        assert job.loss == pytest.approx(loss, rel=1e-4, abs=1e-5)
+    assert torch.equal(initial.tensor(), problem.initial())
+
+
+def test_different_programs_can_be_waiting_at_once() -> None:
+    problem = base("mlp")
+    store = Store(problem.layout.d)
+    first, second = store.put(starts(problem, 2))
+    plans = [Plan(epochs=1, batch_size=5, lr=0.1), Plan(epochs=2, batch_size=5, lr=0.1), Plan(epochs=1, batch_size=8, lr=0.01)]
+    jobs = [Job(node, node % 3, (first, second)[node % 2], plans[node % 3]) for node in range(12)]
+    done_before = Job(3, 1, first, plans[0], result=second, loss=7.0)
+    train(problem, store, [*jobs, done_before])
+    assert (done_before.result, done_before.loss) == (second, 7.0)  # not computed again
+    for job in jobs:
+        assert job.result is not None
+        alone, _ = train_alone(problem, job.start.tensor(), job.node, job.server_round, job.plan)
+        torch.testing.assert_close(job.result.tensor(), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stop_between_cohorts_leaves_finished_results() -> None:
+    problem = base("softmax")
+    store = Store(problem.layout.d)
+    (initial,) = store.put(problem.initial()[None])
+    jobs = [Job(node % NODES, 1, initial, Plan()) for node in range(COHORT + 5)]
+    calls = iter((None, KeyboardInterrupt()))
+
+    def checkpoint() -> None:
+        error = next(calls)
+        if error is not None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        train(problem, store, jobs, checkpoint)
+    assert sum(job.result is not None for job in jobs) == COHORT
+    train(problem, store, jobs)
+    assert all(job.result is not None for job in jobs)
+
+
+def test_wrongly_ordered_cohorts_are_refused() -> None:
+    problem = ragged("softmax", [3, 20])
+    with pytest.raises(ValueError, match="most samples first"):
+        train_together(problem, starts(problem, 2), [(0, 1), (1, 1)], Plan())
+
+
+def test_nobody_at_all_is_legal() -> None:
+    problem = base("softmax")
+    train(problem, Store(problem.layout.d), [])
+    trained, losses = train_together(problem, starts(problem, 0), [], Plan())
+    assert trained.shape == (0, problem.layout.d)
+    assert losses == []
+
+
+def test_alone_is_what_pytorch_itself_does() -> None:
+    problem, plan = base("mlp"), Plan(epochs=2, batch_size=4, lr=0.05)
+    node = int(problem.n_samples.argmax())
+    module = copy.deepcopy(problem.module)
+    optimiser = torch.optim.SGD(module.parameters(), lr=plan.lr)
+    losses = []
+    for step in batches(problem, node, 1, plan):
+        index = torch.as_tensor(step)
+        optimiser.zero_grad()
+        loss = torch.nn.CrossEntropyLoss()(module(problem.inputs(index)), problem.labels(index))
+        loss.backward()
+        optimiser.step()
+        losses += [float(loss.detach())] * len(step)
+    expected = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
+    alone, loss_alone = train_alone(problem, problem.initial(), node, 1, plan)
+    torch.testing.assert_close(alone, expected, rtol=1e-5, atol=1e-6)
+    assert loss_alone == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_every_epoch_passes_over_every_sample_once_in_an_order_of_its_own() -> None:
+    problem = ragged("softmax", [23])
+    plan = Plan(epochs=3, batch_size=10)
+    steps = batches(problem, 0, 1, plan)
+    assert [len(step) for step in steps] == [10, 10, 3] * 3
+    epochs = [np.concatenate(steps[i : i + 3]).tolist() for i in (0, 3, 6)]
+    assert all(sorted(epoch) == sorted(problem.samples[0].tolist()) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    again = batches(problem, 0, 1, plan)
+    assert all(np.array_equal(a, b) for a, b in zip(steps, again, strict=True))
+    assert not np.array_equal(np.concatenate(steps), np.concatenate(batches(problem, 0, 2, plan)))
+
+
+def test_training_neither_reads_nor_writes_the_global_generator() -> None:
+    problem = base("cnn")
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        results.append(train_together(problem, starts(problem, 1), [(0, 1)], Plan())[0])
+        assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(results[0], results[1])
+
+
+def test_training_learns() -> None:
+    problem = base("mlp")
+    node = int(problem.n_samples.argmax())
+    _, first = train_alone(problem, problem.initial(), node, 1, Plan())
+    trained, _ = train_alone(problem, problem.initial(), node, 1, Plan(epochs=20))
+    _, later = train_alone(problem, trained, node, 2, Plan())
+    assert later < 0.3 * first
+
+
+def test_work_is_three_forward_passes_a_sample_and_epoch() -> None:
+    problem = ragged("softmax", [10, 0])
+    assert problem.forward_flops == 2 * 64 * 10
+    assert work_flops(problem, 0, Plan(epochs=4)) == 3 * 1280 * 10 * 4
+    assert work_flops(problem, 1, Plan()) == 0
+
+
+def test_poison_changes_the_labels_of_the_given_nodes_and_nothing_else() -> None:
+    problem = base("softmax")
+    labels, x = problem._y.clone(), problem._x.clone()
+    bad = [3, 8]
+    poisoned = problem.poisoned(LabelFlip(), bad, Streams(1))
+    assert torch.equal(problem._y, labels)
+    assert torch.equal(problem._x, x)
+    theirs = np.concatenate([problem.samples[node] for node in bad])
+    assert len(theirs) > 0
+    expected = labels.clone()
+    expected[theirs] = 9 - expected[theirs]
+    assert torch.equal(poisoned._y, expected)
+    assert torch.equal(poisoned._x, x)
+    assert poisoned.evaluate(problem.initial()) == problem.evaluate(problem.initial())  # the test set is nobody's
+    for node in (3, 0):
+        a, b = (train_alone(p, problem.initial(), node, 1, Plan())[0] for p in (problem, poisoned))
+        assert torch.equal(a, b) == (node not in bad or len(problem.samples[node]) == 0)
+
+
+def test_poison_of_samples_reaches_training() -> None:
+    class Blank:
+        def poison(self, x: Any, y: Any, generator: Any) -> Any:
+            return torch.zeros_like(x), y
+
+    problem = base("softmax")
+    poisoned = problem.poisoned(Blank(), [2], Streams(1))
+    index = torch.as_tensor(problem.samples[2])
+    torch.testing.assert_close(poisoned.inputs(index), torch.full((len(index), 8, 8), (0 - 0.305) / 0.376))
+    assert not torch.equal(problem.inputs(index), poisoned.inputs(index))

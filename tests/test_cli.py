@@ -1,0 +1,137 @@
+"""The command line, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import decai_sim as ds
+
+SCENARIO = """
+nodes: 12
+task: digits
+network: {kind: internet}
+protocol: {kind: federated, rounds: 2, fraction: 0.5}
+"""
+
+
+def cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "decai_sim.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def test_run_prints_rounds_and_saves_the_run(scenario: Path, tmp_path: Path) -> None:
+    done = cli("run", scenario, "--set", "protocol.rounds=3", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    run = ds.Run.load(tmp_path / "out")
+    assert len(run.rounds) == 3
+    assert (tmp_path / "out" / "overview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_run_json_is_one_object(scenario: Path, tmp_path: Path) -> None:
+    done = cli("run", scenario, "--json", "--out", tmp_path / "out")
+    answer = json.loads(done.stdout)
+    assert set(answer) == {"run_id", "digest", "rounds"}
+    assert answer["digest"] == ds.Run.load(tmp_path / "out").trace_digest
+    assert [row["round"] for row in answer["rounds"]] == [1, 2]
+
+
+def test_list_names_families_and_kinds() -> None:
+    assert "attacks" in cli("list").stdout
+    rows = json.loads(cli("list", "defenses", "--json").stdout)["rows"]
+    assert {"krum", "median", "nnm", "trimmed_mean", "mean"} <= {row["kind"] for row in rows}
+    wrong = cli("list", "attack")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "attacks" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nodez: 5", ["nodez", "unknown key"]),
+        ("protocol: {kind: federated, round: 5}", ["protocol.round", "unknown key"]),
+        ("network: {kind: internet, upload_bps: -1}", ["network.upload_bps", "-1", "greater than 0"]),
+        ("attack: {kind: sign_flip, fraction: 1.2}", ["attack.fraction", "1.2", "less than 1"]),
+        ("attack: {kind: sing_flip}", ["attack.kind", "sing_flip", "sign_flip"]),
+        ("defense: [{kind: nnm}]", ["defense", "nnm"]),
+        ("!!python/object/apply:os.system ['echo hacked']", ["YAML"]),
+        ("a: [", ["YAML", "line"]),
+        ("- 1", ["mapping"]),
+        ("nodes: 4\nprotocol: dpsgd\ntopology: {kind: edge_list, path: EDGES}", ["topology", "connected"]),
+        ("nodes: 4\nprotocol: dpsgd\ntopology: {kind: edge_list, path: missing.txt}", ["topology.path", "missing.txt"]),
+        ("task: {kind: fashion_mnist, model: {kind: mlp, hidden: [0]}}", ["task.model.hidden.0", "0"]),
+    ],
+)
+def test_bad_scenarios_end_in_one_line_and_exit_code_2(text: str, said: list[str], tmp_path: Path) -> None:
+    edges = tmp_path / "edges.txt"
+    edges.write_text("0 1\n2 3\n")
+    path = tmp_path / "bad.yaml"
+    path.write_text(text.replace("EDGES", str(edges)))
+    done = cli("run", path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hacked" not in done.stdout + done.stderr.replace(text, "")
+    for word in said:
+        assert word in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_files_end_in_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(bytes(range(256)))
+    for path in (tmp_path / "missing.yaml", binary, tmp_path):
+        done = cli("run", path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert path.name in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "x.yaml", "--set", "oops"], ["fly"], ["demo", "--seeds", "9"]])
+def test_wrong_calls_end_in_one_line_and_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
+    done = cli(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+def test_ctrl_c_leaves_a_usable_partial_run(scenario: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "decai_sim.cli", "run", str(scenario), "--set", "protocol.rounds=100000", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        seen = ""
+        while "accuracy" not in seen:  # the progress bar shows that rounds are being done
+            chunk = os.read(process.stderr.fileno(), 4096).decode()
+            assert chunk, seen
+            seen += chunk
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    run = ds.Run.load(out)
+    assert not run.complete
+    assert len(run.rounds) >= 1
+
+
+def test_demo_runs_every_pairing_and_says_where_things_are(tmp_path: Path) -> None:
+    done = cli("demo", "--seeds", "1", "--rounds", "1", "--nodes", "60", "--workers", "1", "--out", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    assert "comparison.png" in done.stdout
+    assert "ALIE" in done.stdout
+    assert (tmp_path / "demo" / "comparison.png").is_file()
+    assert len((tmp_path / "demo" / "headline.csv").read_text().splitlines()) == 4
+    assert len((tmp_path / "demo" / "pairings.csv").read_text().splitlines()) == 4

@@ -1,0 +1,168 @@
+"""Runs: frames, determinism, saving, stopping."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import decai_sim as ds
+
+SMALL: dict[str, Any] = {
+    "nodes": 20,
+    "seed": 3,
+    "task": {"kind": "digits", "partition": {"kind": "dirichlet", "alpha": 0.5, "min_samples": 0}},
+    "network": "internet",
+    "churn": {"kind": "exponential", "mean_online_s": 60, "mean_offline_s": 20},
+    "protocol": {"kind": "federated", "rounds": 4, "fraction": 0.5, "deadline_s": 30},
+    "attack": {"kind": "sign_flip", "fraction": 0.25, "scale": 2},
+    "defense": ["nnm", "trimmed_mean"],
+}
+
+
+@pytest.fixture(scope="module")
+def result() -> ds.Run:
+    return ds.run(ds.Scenario(**SMALL), progress=False)
+
+
+def test_frames_have_the_promised_columns_and_one_row_a_round_and_node(result: ds.Run) -> None:
+    columns = {name: list(getattr(result, name).columns) for name in ("rounds", "nodes", "events", "messages")}
+    assert columns == {
+        "rounds": "run_id round t_s accuracy loss n_selected n_replied n_byzantine bytes_up bytes_down".split(),
+        "nodes": "run_id node region device byzantine n_samples online_s bytes_up bytes_down".split(),
+        "events": "run_id t_s node kind detail".split(),
+        "messages": "run_id t_sent_s t_delivered_s src dst kind bytes outcome".split(),
+    }
+    assert result.rounds["round"].tolist() == [1, 2, 3, 4]
+    assert result.nodes["node"].tolist() == list(range(20))
+    assert result.nodes["byzantine"].sum() == 5
+    assert result.nodes["n_samples"].sum() == 1437
+    assert (result.rounds["t_s"].diff().dropna() > 0).all()
+    assert (result.rounds["n_replied"] <= result.rounds["n_selected"]).all()
+    assert (result.rounds["n_byzantine"] <= result.rounds["n_replied"]).all()
+
+
+def test_every_byte_is_accounted(result: ds.Run) -> None:
+    messages, nodes = result.messages, result.nodes.set_index("node")
+    sent = messages.groupby("src")["bytes"].sum().drop(-1).reindex(nodes.index, fill_value=0)
+    got = messages[messages["outcome"] == "delivered"].groupby("dst")["bytes"].sum().drop(-1, errors="ignore")
+    assert sent.tolist() == nodes["bytes_up"].tolist()
+    assert got.reindex(nodes.index, fill_value=0).tolist() == nodes["bytes_down"].tolist()
+
+
+def test_messages_arrive_after_they_were_sent_or_not_at_all(result: ds.Run) -> None:
+    delivered = result.messages[result.messages["outcome"] == "delivered"]
+    assert (delivered["t_delivered_s"] > delivered["t_sent_s"]).all()
+    assert result.messages.loc[result.messages["outcome"] != "delivered", "t_delivered_s"].isna().all()
+
+
+def test_same_scenario_same_history_and_model(result: ds.Run) -> None:
+    again = ds.run(ds.Scenario(**SMALL), progress=False)
+    assert again.trace_digest == result.trace_digest
+    assert again.run_id == result.run_id
+    pd.testing.assert_frame_equal(again.rounds, result.rounds)
+    assert ds.run(ds.Scenario(**SMALL).but(seed=4), progress=False).trace_digest != result.trace_digest
+
+
+def test_threads_change_neither_the_trace_nor_the_accuracy() -> None:
+    scenario = ds.Scenario(**SMALL).but(task__model={"kind": "mlp", "hidden": [32]}, protocol__rounds=3)
+    code = (
+        "import sys, torch, decai_sim as ds\n"
+        "torch.set_num_threads(int(sys.argv[1]))\n"
+        "r = ds.run(ds.Scenario.model_validate_json(sys.argv[2]), progress=False)\n"
+        "print(r.trace_digest, *r.rounds.accuracy)\n"
+    )
+    text = json.dumps(scenario.to_config())
+    out = [
+        subprocess.run([sys.executable, "-c", code, threads, text], capture_output=True, text=True, check=True).stdout.split()
+        for threads in ("1", "2")
+    ]
+    assert out[0][0] == out[1][0]
+    np.testing.assert_allclose([float(v) for v in out[0][1:]], [float(v) for v in out[1][1:]], atol=1e-3)
+
+
+def test_attack_and_defense_leave_the_world_as_it_is(result: ds.Run) -> None:
+    calm = ds.run(ds.Scenario(**SMALL).but(attack=None, defense=None), progress=False)
+    assert calm.trace_digest == result.trace_digest
+    assert calm.accuracy != result.accuracy
+
+
+def test_saved_runs_come_back_equal(result: ds.Run, tmp_path: Path) -> None:
+    folder = result.save(tmp_path / "deep" / "run")
+    assert not list(folder.glob(".*"))
+    back = ds.Run.load(folder)
+    assert back.scenario == result.scenario
+    assert back.trace_digest == result.trace_digest
+    for name in ("rounds", "nodes", "events", "messages"):
+        pd.testing.assert_frame_equal(getattr(back, name), getattr(result, name), check_categorical=False)
+    assert back.model is not None
+    np.testing.assert_array_equal(back.model, result.model)
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["seed"] == 3
+    assert provenance["versions"]["flwr"].startswith("1.41")
+    assert provenance["virtual_s"] > 0
+    assert provenance["wall_s"] > 0
+
+
+def test_loading_what_is_no_run_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ds.ScenarioError, match=r"is not a saved run: provenance\.json"):
+        ds.Run.load(tmp_path)
+
+
+def test_a_stopped_run_keeps_its_rounds_and_leaves_no_thread(tmp_path: Path) -> None:
+    stop = threading.Event()
+    scenario = ds.Scenario(**SMALL).but(protocol__rounds=500)
+    from decai_sim.protocols import Federated
+
+    seen = []
+    original = Federated.run
+
+    def counting(self: Federated, lab: Any) -> None:
+        inner = lab.on_round
+
+        def on_round(record: dict[str, Any]) -> None:
+            inner(record)
+            seen.append(record)
+            if len(seen) == 2:
+                stop.set()
+
+        lab.on_round = on_round
+        original(self, lab)
+
+    before = threading.active_count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Federated, "run", counting)
+        partial = ds.run(scenario, progress=False, stop=stop)
+    assert not partial.complete
+    assert len(partial.rounds) == 2
+    assert threading.active_count() == before
+    assert not ds.Run.load(partial.save(tmp_path)).complete
+    assert "stopped early" in repr(partial)
+
+
+def test_it_shows_itself(result: ds.Run) -> None:
+    html = result._repr_html_()
+    assert "sign_flip" in html
+    assert result.run_id in html
+    assert "<Run" in repr(result)
+    fig = result.plot()
+    assert len(fig.axes) == 3
+    assert "accuracy" in fig.axes[0].get_ylabel()
+
+
+def test_no_rounds_no_crash() -> None:
+    stop = threading.Event()
+    stop.set()
+    nothing = ds.run(ds.Scenario(**SMALL), progress=False, stop=stop)
+    assert not nothing.complete
+    assert len(nothing.rounds) == 0
+    assert np.isnan(nothing.accuracy)
+    assert "<table" in nothing._repr_html_()
+    nothing.plot()
