@@ -1,5 +1,5 @@
 # make demo: from a fresh clone to a defended federation. make test: all tests. make lab: the notebooks.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export FLWR_TELEMETRY_ENABLED := 0
 export RAY_USAGE_STATS_ENABLED := 0

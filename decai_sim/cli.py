@@ -134,7 +134,6 @@ def demo(
     table = main_runs.table()
     for column in ("accuracy", "lowest", "highest"):
         table[column] *= 100
-    table["virtual_minutes"] = 60 * table.pop("virtual_hours")
     console.print(_table("Three runs side by side (final test accuracy in %, median of the seeds)", table))
     console.print(
         _table(

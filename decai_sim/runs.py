@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
     from matplotlib.figure import Figure
 
+    from decai_sim.defenses import Rule
+
 FRAMES = ("rounds", "nodes", "events", "messages")
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
@@ -93,7 +95,7 @@ class Run:
         state = "" if self.complete else ", stopped early"
         return (
             f"<Run {self.run_id}: {self.scenario.nodes} nodes, {s['rounds']} rounds{state}, accuracy {s['accuracy']:.3f}, "
-            f"{s['virtual_hours']:.2f} virtual hours, {s['gigabytes']:.2f} GB>"
+            f"{_duration(3600 * s['virtual_hours'])} of virtual time, {s['gigabytes']:.2f} GB>"
         )
 
     def _repr_html_(self) -> str:
@@ -103,10 +105,10 @@ class Run:
             "nodes": f"{sc.nodes:,}",
             "protocol": sc.protocol.kind,
             "attack": "none" if sc.attack is None else f"{sc.attack.kind}, {sc.attack.fraction:.0%} of nodes",
-            "defense": "none" if sc.defense is None else json.dumps(sc.defense.to_config()),
+            "defense": "none" if sc.defense is None else _short(sc.defense),
             "rounds": f"{s['rounds']}" + ("" if self.complete else " (stopped early)"),
             "test accuracy": f"{s['accuracy']:.1%}",
-            "virtual time": f"{s['virtual_hours']:.2f} h",
+            "virtual time": _duration(3600 * s["virtual_hours"]),
             "traffic": f"{s['gigabytes']:.2f} GB in {s['messages']:,} messages",
         }
         rows = "".join(
@@ -261,7 +263,7 @@ def _execute(
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 
     def on_round(record: dict[str, Any]) -> None:
-        bar.set_postfix_str(f"accuracy {record['accuracy']:.3f}, {record['t_s'] / 3600:.2f} virtual h", refresh=False)
+        bar.set_postfix_str(f"accuracy {record['accuracy']:.3f}, virtual time {_duration(record['t_s'])}", refresh=False)
         bar.update()
 
     lab = Lab(
@@ -283,6 +285,18 @@ def _execute(
         except (KeyboardInterrupt, RunStoppedError):
             complete = False
     return _collect(scenario, lab, complete, time.perf_counter() - began)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 3 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _short(defense: Rule) -> str:
+    config = defense.to_config()
+    return " >> ".join(step["kind"] for step in config) if isinstance(config, list) else str(config["kind"])
 
 
 def _device(name: str) -> str:

@@ -48,7 +48,7 @@ class Comparison:
         return {label: [one.accuracy for one in runs] for label, runs in self.runs.items() if runs}
 
     def table(self) -> pd.DataFrame:
-        """A row a label: final accuracy (median, least, most over the seeds), virtual hours and gigabytes (medians)."""
+        """A row a label: final accuracy (median, least, most over the seeds), virtual minutes and gigabytes (medians)."""
         rows = []
         for label, runs in self.runs.items():
             summaries = pd.DataFrame([one.summary() for one in runs])
@@ -62,7 +62,7 @@ class Comparison:
                     "accuracy": accuracy.median(),
                     "lowest": accuracy.min(),
                     "highest": accuracy.max(),
-                    "virtual_hours": summaries["virtual_hours"].median(),
+                    "virtual_minutes": 60 * summaries["virtual_hours"].median(),
                     "gigabytes": summaries["gigabytes"].median(),
                 }
             )

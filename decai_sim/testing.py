@@ -1,13 +1,13 @@
 """Conformance checks for components, ours and yours: call them in a test of your own.
 
-Each raises ``AssertionError`` with one line that says what does not hold.
+Each raises ``AssertionError`` with one line that says what does not hold. :func:`check` finds the one for a component's family.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -18,8 +18,28 @@ if TYPE_CHECKING:
     from decai_sim.attacks.base import Attack, DataAttack, UpdateAttack
     from decai_sim.component import Component
     from decai_sim.defenses.base import Context, Mixing, Rule
+    from decai_sim.learning.models import Model
+    from decai_sim.learning.partitions import Partition
+    from decai_sim.learning.tasks import Task
+    from decai_sim.protocols.base import Protocol
+    from decai_sim.world.churn.base import Churn
+    from decai_sim.world.devices import Devices
+    from decai_sim.world.network import Network
+    from decai_sim.world.topologies.base import Topology
 
-__all__ = ["check_attack", "check_defense"]
+__all__ = [
+    "check",
+    "check_attack",
+    "check_churn",
+    "check_defense",
+    "check_devices",
+    "check_model",
+    "check_network",
+    "check_partition",
+    "check_protocol",
+    "check_task",
+    "check_topology",
+]
 
 _CARD = ("Source:", "Assumes:", "Deviations:", "Example:")
 
@@ -38,7 +58,6 @@ def _check_component(component: Component, restored: Any) -> None:
     _require(restored == component, component, f"comes back from its config as {restored!r}")
     text = json.dumps(component.to_config(), allow_nan=False)
     _require(json.loads(text) == component.to_config(), component, "its config is not plain JSON data")
-    _require(pickle.loads(pickle.dumps(component)) == component, component, "does not survive pickling")
     _require(hash(restored) == hash(component), component, "equal components have different hashes")
     for name in type(component).model_fields:
         try:
@@ -46,6 +65,14 @@ def _check_component(component: Component, restored: Any) -> None:
         except ValidationError:
             continue
         raise AssertionError(f"{component!r}: field {name} can be set; components are frozen")
+
+
+def _check_parsed(component: Component, family: str) -> None:
+    """:func:`_check_component` of a component that should belong to ``family`` and is found there by its kind."""
+    from decai_sim.component import kinds, parse
+
+    _require(isinstance(component, kinds(family).get(component.kind, ())), component, f"is not registered in {family}")
+    _check_component(component, parse(family, component.to_config()))
 
 
 class _Untouched:
@@ -60,6 +87,7 @@ class _Untouched:
 
         self.copies = [tensor.clone() for tensor in self.tensors]
         self.state, self.legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+        self.python = random.getstate()
 
     def __exit__(self, *error: object) -> None:
         import numpy as np
@@ -70,7 +98,11 @@ class _Untouched:
         for before, after in zip(self.copies, self.tensors, strict=True):
             _require(torch.equal(before.nan_to_num(7.0), after.nan_to_num(7.0)), self.component, "writes to its arguments")
         same = torch.equal(self.state, torch.get_rng_state()) and (self.legacy == np.random.get_state()[1]).all()  # type: ignore[index]
-        _require(same, self.component, "draws from the global random state instead of its generator")
+        _require(
+            same and self.python == random.getstate(),
+            self.component,
+            "draws from the global random state instead of its generator",
+        )
 
 
 def _normal(*shape: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
@@ -255,3 +287,245 @@ def _check_mixing(mixing: Mixing, rows: torch.Tensor, context: Context) -> None:
     mixed = mixing(poisoned, context)
     others = torch.arange(n) != 1
     _require(mixed[others].isfinite().all(), mixing, "lets a row that is not finite reach others")
+
+
+def check_topology(topology: Topology, nodes: int = 20) -> None:
+    """Check that ``topology`` builds simple undirected graphs on 0 … ``nodes`` − 1, the same for the same seed.
+
+    Example:
+        >>> from decai_sim.world import Ring
+        >>> check_topology(Ring())
+    """
+    import networkx as nx
+
+    from decai_sim.errors import ScenarioError
+
+    _check_parsed(topology, "topologies")
+    for n in (1, 2, nodes):
+        try:
+            with _Untouched(topology, ()):
+                graph = topology.build(n, seed=3)
+        except ScenarioError:
+            _require(n < nodes, topology, f"has no graph on {n} nodes")
+            continue
+        _require(not graph.is_directed() and not graph.is_multigraph(), topology, "is directed, or has links twice")
+        _require(sorted(graph) == list(range(n)), topology, f"its nodes are not 0 … {n - 1}")
+        _require(nx.number_of_selfloops(graph) == 0, topology, "links a node to itself")
+        again = topology.build(n, seed=3)
+        _require(again.adj == graph.adj, topology, "differs for the same seed")
+        matrix = topology.csr(n, seed=3)
+        _require(matrix.shape == (n, n) and matrix.format == "csr", topology, f"csr is not an ({n}, {n}) CSR matrix")
+        ends = {(a, b) for a, b in graph.edges} | {(b, a) for a, b in graph.edges}
+        coo = matrix.tocoo()  # type: ignore[no-untyped-call]
+        linked = set(zip(coo.row.tolist(), coo.col.tolist(), strict=True))
+        _require(linked == ends, topology, "csr and build differ")
+
+
+def check_network(network: Network) -> None:
+    """Check that ``network`` lays links whose delays and losses depend on seed, ends and count alone.
+
+    Example:
+        >>> from decai_sim.world import Internet
+        >>> check_network(Internet(loss=0.1))
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+
+    _check_parsed(network, "network")
+    for n in (1, 8):
+        up, down = np.full(n, 5e6), np.full(n, np.inf)
+        with _Untouched(network, ()):
+            paths, again = (network.paths(up, down, Streams(3)) for _ in range(2))
+        asked = [(a, b, k) for a in range(-1, n) for b in range(-1, n) for k in (-1, 0, 5) if a != b]
+        with _Untouched(network, ()):
+            answers = [(paths.latency_s(*ends), paths.loses(*ends)) for ends in asked]
+            backwards = [(again.latency_s(*ends), again.loses(*ends)) for ends in reversed(asked)]
+        _require(answers == backwards[::-1], network, "a link's delay or loss depends on what was asked before")
+        _require(all(0 <= delay < float("inf") for delay, _ in answers), network, "has a latency that is negative or not finite")
+        _require(all(isinstance(lost, bool) for _, lost in answers), network, "loses does not say True or False")
+        _require(paths.regions.shape == (n + 1,), network, f"regions are not ({n + 1},)")
+        for rates in (paths.upload_bps, paths.download_bps):
+            _require(rates.shape == (n + 1,) and (rates > 0).all(), network, "rates are not (n + 1,) above 0")
+        _require((up == 5e6).all() and np.isinf(down).all(), network, "writes to its arguments")
+
+
+def check_churn(churn: Churn) -> None:
+    """Check that ``churn`` gives every node periods that depend on seed, number and node alone.
+
+    Example:
+        >>> from decai_sim.world import Exponential
+        >>> check_churn(Exponential())
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+
+    _check_parsed(churn, "churn")
+    with _Untouched(churn, ()):
+        start, more = churn.start(9, Streams(3)), churn.start(15, Streams(3))
+    _require(start.shape == (9,) and start.dtype == bool, churn, "start is not (n,) bool")
+    _require((start == more[:9]).all(), churn, "who is there at first depends on how many nodes there are")
+    for k in (0, 1, 4):
+        alone = np.arange(9) == 2  # everybody's state but node 2's is turned around
+        with _Untouched(churn, ()):
+            lengths, wider = churn.periods(k, start, Streams(3)), churn.periods(k, more, Streams(3))
+            others = churn.periods(k, start ^ ~alone, Streams(3))
+        _require(lengths.shape == (9,), churn, "periods are not (n,)")
+        _require((lengths > 0).all(), churn, "has a period that is not above 0: time would stand still")
+        _require((lengths == wider[:9]).all(), churn, "a node's periods depend on how many nodes there are")
+        _require(lengths[2] == others[2], churn, "a node's periods depend on who else is online")
+
+
+def check_devices(devices: Devices) -> None:
+    """Check that ``devices`` gives every node a profile that there is.
+
+    Example:
+        >>> from decai_sim.world import Mix
+        >>> check_devices(Mix(phone=0.5, laptop=0.5))
+    """
+    from decai_sim.seeding import Streams
+    from decai_sim.world.devices import PROFILES
+
+    _check_parsed(devices, "devices")
+    with _Untouched(devices, ()):
+        names = devices.assign(50, Streams(3)).tolist()
+    _require(len(names) == 50 and set(names) <= set(PROFILES), devices, "names devices that have no profile")
+    _require(names == devices.assign(50, Streams(3)).tolist(), devices, "differs for the same seed")
+    _require(devices.assign(1, Streams(3)).shape == (1,), devices, "does not return (n,) names")
+
+
+def check_partition(partition: Partition) -> None:
+    """Check that ``partition`` gives every sample to exactly one node.
+
+    Example:
+        >>> from decai_sim.learning import IID
+        >>> check_partition(IID())
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+
+    _check_parsed(partition, "partitions")
+    labels = np.arange(1000) % 10
+    for n in (1, 7):
+        parts, again = (partition.split(labels, n, Streams(3)) for _ in range(2))
+        with _Untouched(partition, ()):  # not the first split: importing a library may draw, which is not the partition's doing
+            partition.split(labels, n, Streams(4))
+        _require(len(parts) == n, partition, f"makes {len(parts)} parts for {n} nodes")
+        _require(all(part.ndim == 1 and part.dtype == np.int64 for part in parts), partition, "parts are not (n,) int64")
+        held = np.sort(np.concatenate(parts))
+        _require(np.array_equal(held, np.arange(1000)), partition, "gives samples to nobody or to several nodes")
+        _require(all(map(np.array_equal, parts, again)), partition, "differs for the same seed")
+        _require((labels == np.arange(1000) % 10).all(), partition, "writes to its arguments")
+
+
+def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10) -> None:
+    """Check that ``model`` starts from its generator alone, and that many of them at once equal each alone.
+
+    Example:
+        >>> from decai_sim.learning import MLP
+        >>> check_model(MLP(hidden=(5,)))
+    """
+    import torch
+
+    from decai_sim.learning.store import Layout
+
+    _check_parsed(model, "models")
+    with _Untouched(model, ()):
+        modules = [model.module(shape, classes, torch.Generator().manual_seed(seed)) for seed in (1, 2, 1)]
+    layout = Layout.of(modules[0])
+    rows = [layout.flat({name: p.detach() for name, p in module.named_parameters()}) for module in modules]
+    _require(torch.equal(rows[0], rows[2]) and rows[0].isfinite().all(), model, "differs for the same seed, or is not finite")
+    _require(not torch.equal(rows[0], rows[1]), model, "is the same for every seed")
+    x = _normal(3, 4, *shape, seed=3, dtype=torch.float32)
+    params = {name: view.requires_grad_() for name, view in layout.views(torch.stack(rows)).items()}
+    logits = model.stacked(modules[0], params, x)
+    _require(logits.shape == (3, 4, classes), model, f"stacked returns {tuple(logits.shape)} instead of {(3, 4, classes)}")
+    for module, own, inputs in zip(modules, logits, x, strict=True):
+        _require(torch.allclose(own, module(inputs), rtol=1e-4, atol=1e-5), model, "stacked differs from each model alone")
+    gradients = torch.autograd.grad(logits[0].square().sum(), list(params.values()))
+    _require(all((g[1:] == 0).all() for g in gradients), model, "models side by side influence each other")
+    _require(any((g[0] != 0).any() for g in gradients), model, "has no gradient")
+
+
+def check_task(task: Task) -> None:
+    """Check that ``task`` has consistent data, and a model that can be laid out and evaluated on them.
+
+    Example:
+        >>> from decai_sim.learning import Digits
+        >>> check_task(Digits())
+    """
+    import numpy as np
+    import torch
+
+    from decai_sim.learning.problem import Problem
+    from decai_sim.seeding import Streams
+
+    _check_parsed(task, "tasks")
+    data = task.load()
+    for x, y, part in ((data.x_train, data.y_train, "training"), (data.x_test, data.y_test, "test")):
+        _require(len(x) == len(y) > 0, task, f"has no {part} samples, or not one label each")
+        _require(x.shape[1:] == data.x_train.shape[1:], task, "training and test inputs have different shapes")
+        _require(
+            y.dtype == np.int64 and set(np.unique(y)) <= set(range(data.classes)), task, f"{part} labels are not int64 classes"
+        )
+    with _Untouched(task, ()):
+        problem = Problem(task, 10, Streams(3))
+        accuracy, loss = problem.evaluate(problem.initial())
+    _require(0 <= accuracy <= 1 and np.isfinite(loss), task, "its first model cannot be evaluated")
+    _require(problem.n_samples.sum() == len(data.y_train), task, "does not give all training samples to the nodes")
+    _require(problem.inputs(torch.arange(10)).isfinite().all(), task, "has inputs that are not finite")
+    _require(problem.forward_flops > 0, task, "its model costs no work")
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Check that a small scenario under ``protocol`` runs to its end, the same each time, and accounts for what it does.
+
+    Example:
+        >>> from decai_sim.protocols import Federated
+        >>> check_protocol(Federated(rounds=2, fraction=0.5))
+    """
+    from decai_sim.runs import run
+    from decai_sim.scenario import Scenario
+
+    _check_parsed(protocol, "protocols")
+    scenario = Scenario(nodes=6, seed=3, topology="ring", network="internet", task="digits", protocol=protocol)
+    first, again = (run(scenario, progress=False, device="cpu") for _ in range(2))
+    rounds = first.rounds
+    _require(first.complete and len(rounds) > 0, protocol, "does not run to its end")
+    _require(first.trace_digest == again.trace_digest, protocol, "differs for the same seed")
+    _require(
+        protocol.total_rounds in (None, len(rounds)), protocol, f"promises {protocol.total_rounds} rounds, makes {len(rounds)}"
+    )
+    _require(rounds["round"].tolist() == list(range(1, len(rounds) + 1)), protocol, "does not count its rounds 1, 2, …")
+    for column in ("t_s", "bytes_up", "bytes_down"):
+        _require(rounds[column].is_monotonic_increasing, protocol, f"rounds.{column} goes down")
+    _require(rounds.accuracy.between(0, 1).all(), protocol, "has an accuracy outside 0…1")
+    _require((rounds.n_replied <= rounds.n_selected).all(), protocol, "has more replies than nodes asked")
+    sent = first.messages[first.messages.src >= 0]
+    _require(sent["bytes"].sum() == first.nodes.bytes_up.sum(), protocol, "sends bytes that no message accounts for")
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "attacks": check_attack,
+    "churn": check_churn,
+    "defenses": check_defense,
+    "devices": check_devices,
+    "models": check_model,
+    "network": check_network,
+    "partitions": check_partition,
+    "protocols": check_protocol,
+    "tasks": check_task,
+    "topologies": check_topology,
+}
+
+
+def check(component: Component) -> None:
+    """Check that ``component`` keeps its family's contract; of a family of your own, what holds of every component.
+
+    Example:
+        >>> import decai_sim as ds
+        >>> check(ds.topologies.Ring())
+    """
+    _CHECKS.get(component.family, lambda other: _check_parsed(other, other.family))(component)

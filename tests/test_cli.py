@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,29 @@ def test_demo_runs_every_pairing_and_says_where_things_are(tmp_path: Path) -> No
     assert (tmp_path / "demo" / "comparison.png").is_file()
     assert len((tmp_path / "demo" / "headline.csv").read_text().splitlines()) == 4
     assert len((tmp_path / "demo" / "pairings.csv").read_text().splitlines()) == 4
+
+
+def test_lab_serves_the_quickstart_notebook(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=t"]
+    command = [sys.executable, "-m", "decai_sim.cli", "lab", *options]
+    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path)}
+    log = (tmp_path / "log").open("w")
+    server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        url = f"http://127.0.0.1:{port}/api/contents/00_quickstart.ipynb?token=t"
+        for _ in range(240):
+            try:
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    found = json.loads(answer.read())
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.5)
+        assert found["type"] == "notebook"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+        log.close()

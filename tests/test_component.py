@@ -75,7 +75,9 @@ def test_running_a_cell_again_replaces_its_class() -> None:
 
 
 def test_a_kind_taken_by_another_module_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match=r"attacks: kind 'sign_flip' of __main__\.SignFlip is already taken by decai_sim\.attacks"):
+    with pytest.raises(
+        TypeError, match=r"attacks: kind 'sign_flip' of __main__\.SignFlip is already taken by decai_sim\.attacks"
+    ):
         cell("class SignFlip(UpdateAttack): pass")
     assert kinds("attacks")["sign_flip"] is SignFlip
 
@@ -154,9 +156,18 @@ def test_numbers_need_not_be_of_the_exact_type() -> None:
 
 def test_families_and_kinds_are_sorted() -> None:
     assert families() == sorted(families())
-    assert {"attacks", "churn", "defenses", "devices", "models", "network", "partitions", "protocols", "tasks", "topologies"} <= set(
-        families()
-    )
+    assert {
+        "attacks",
+        "churn",
+        "defenses",
+        "devices",
+        "models",
+        "network",
+        "partitions",
+        "protocols",
+        "tasks",
+        "topologies",
+    } <= set(families())
     assert list(kinds("defenses")) == sorted(kinds("defenses"))
     with pytest.raises(ScenarioError, match=r"family: 'attak' is not allowed: choose from attacks, "):
         kinds("attak")
@@ -182,7 +193,7 @@ def test_a_family_of_ones_own() -> None:
 
 def test_config_begins_with_kind_and_is_plain_json() -> None:
     config = SignFlip(scale=4).to_config()
-    assert list(config)[0] == "kind"
+    assert next(iter(config)) == "kind"
     assert json.loads(json.dumps(config, allow_nan=False)) == config
 
 

@@ -17,7 +17,19 @@ FRONT_DOOR = "decai_sim"
 """``import decai_sim as ds``: for those who work with the package as its users do."""
 
 ORDER = (
-    *("errors", "seeding", "component", "trace", "world", "learning", "compression", "attacks", "defenses", "flower", "protocols"),
+    *(
+        "errors",
+        "seeding",
+        "component",
+        "trace",
+        "world",
+        "learning",
+        "compression",
+        "attacks",
+        "defenses",
+        "flower",
+        "protocols",
+    ),
     *("ledger", "governance", "audit", "scenario", "viz", "runs", "sweep", FRONT_DOOR, "papers", "cli", "testing"),
 )
 
@@ -124,7 +136,8 @@ def test_no_exception_outlives_its_reason() -> None:
         source, is_package = sources[module]
         wanted = {"flwr": "flwr"}.get(target, f"decai_sim.{target}")
         assert any(
-            item.module == wanted or item.module.startswith(f"{wanted}.") for item in imports(source, module, is_package=is_package)
+            item.module == wanted or item.module.startswith(f"{wanted}.")
+            for item in imports(source, module, is_package=is_package)
         ), (module, target)
 
 

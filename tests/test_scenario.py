@@ -239,7 +239,10 @@ def test_wrong_changes_are_refused(tmp_path: Path) -> None:
         ("nodes: [100]", "nodes: [100] is not allowed: input should be a valid integer"),
         ("seed: -1", "seed: -1 is not allowed: input should be greater than or equal to 0"),
         ("network: {kind: internet, upload_bps: -5}", "network.upload_bps: -5 is not allowed: input should be greater than 0"),
-        ("network: {kind: internet, upload_bps: .inf}", "network.upload_bps: inf is not allowed: input should be a finite number"),
+        (
+            "network: {kind: internet, upload_bps: .inf}",
+            "network.upload_bps: inf is not allowed: input should be a finite number",
+        ),
         ("network: {kind: internet, regions: moon}", "network.regions: 'moon' is not allowed: input should be 'bitcoin-2019' or"),
         ("protocol: {kind: federated, lr: .nan}", "protocol.lr: nan is not allowed: input should be a finite number"),
         ('protocol: {kind: federated, lr: "0.1"}', "protocol.lr: '0.1' is not allowed: input should be a number, not text"),

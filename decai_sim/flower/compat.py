@@ -225,6 +225,8 @@ def load_folder(folder: str) -> tuple[ServerApp, ClientApp, dict[str, Any]]:
     try:
         app = get_project_config(folder)["tool"]["flwr"]["app"]
         parts = [app["components"][name] for name in ("serverapp", "clientapp")]
+        here = str(Path(folder).absolute())
+        sys.path[:] = [here, *(entry for entry in sys.path if entry != here)]
         for part in parts:
             _forget(part.partition(":")[0].partition(".")[0], folder)
         server_app, client_app = (load_app(part, ValueError, folder) for part in parts)

@@ -94,14 +94,15 @@ class AppThread:
         self._killed = False
         self._failure: BaseException | None = None
         self._polls, self._polling_since_s, self._listed = 0, 0.0, False
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._main,), name=name, daemon=True)
+        self._thread: threading.Thread | None = None
         director.apps.append(self)
 
     # -- called by the world's thread ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the thread; it waits for its first turn."""
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._main,), name=self.name, daemon=True)
         self._thread.start()
 
     def resume(self) -> None:
@@ -119,7 +120,7 @@ class AppThread:
 
         If the world's thread was interrupted while the app ran, this waits until the app comes to its next call.
         """
-        if self._thread.ident is None:
+        if self._thread is None:
             return
         self._killed = True
         self._go.release()

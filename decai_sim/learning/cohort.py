@@ -8,7 +8,6 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from decai_sim.learning.problem import Problem
 from decai_sim.learning.store import Row, Store
@@ -96,18 +95,9 @@ def train_together(
     total = torch.zeros(len(who), device=problem.device)
     for s in range(index.shape[1]):
         active = sum(length > s for length in lengths)  # a prefix: the others have finished
-        own = {name: p[:active].detach().requires_grad_() for name, p in params.items()}
+        own = {name: p[:active] for name, p in params.items()}
         x, y = problem.inputs(all_index[:active, s]), problem.labels(all_index[:active, s])
-        m = all_mask[:active, s]
-        logits = problem.task.model.stacked(problem.module, own, x)
-        each = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(m.shape) * m
-        # The models share no parameter, so the gradient of the sum is every model's own gradient.
-        loss = each.sum(1) / m.sum(1)
-        gradients = torch.autograd.grad(loss.sum(), list(own.values()))
-        with torch.no_grad():
-            for p, g in zip(params.values(), gradients, strict=True):
-                p[:active].sub_(g, alpha=plan.lr)
-            total[:active] += each.sum(1)
+        total[:active] += problem.task.model.sgd_step(problem.module, own, x, y, all_mask[:active, s], plan.lr)
     for name, view in problem.layout.views(trained).items():
         view.copy_(params[name])
     seen = all_mask.sum((1, 2)).clamp(min=1)

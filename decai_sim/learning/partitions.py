@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -43,18 +43,25 @@ class Partition(Component, family="partitions"):
 def _split(partition: Partition, labels: bytes, n: int, seed: int) -> list[np.ndarray]:
     import numpy as np
     from datasets.arrow_dataset import Dataset
-    from datasets.utils.tqdm import disable_progress_bars
 
-    disable_progress_bars()
+    class Labels(Dataset):
+        """Labels whose selections are the selected indices: all a partitioner reads, without a data set per node."""
+
+        def __getitem__(self, key: str) -> np.ndarray:  # type: ignore[override]
+            return self.data.column(key).to_numpy()
+
+        def select(self, indices: Any, *arguments: Any, **options: Any) -> np.ndarray:
+            return np.asarray(list(indices), dtype=np.int64)
+
     y = np.frombuffer(labels, np.int64)
     if n > len(y):
         raise ScenarioError(f"nodes: {n} is not allowed: the data set has {len(y)} samples to split")
     partitioner = partition.partitioner(n, seed % 2**32)
-    partitioner.dataset = Dataset.from_dict({"index": np.arange(len(y)), "label": y})
+    partitioner.dataset = Labels(Dataset.from_dict({"label": y}).data)
     try:
         with warnings.catch_warnings():  # drawing again is no news to the user; giving up is, and is said below
             warnings.filterwarnings("ignore", "The specified min_partition_size", UserWarning)
-            parts = [np.asarray(partitioner.load_partition(i)[:]["index"], dtype=np.int64) for i in range(n)]
+            parts: list[np.ndarray] = [partitioner.load_partition(i) for i in range(n)]
     except ValueError as error:
         if "max number of attempts" not in str(error):
             raise

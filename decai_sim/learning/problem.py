@@ -47,7 +47,7 @@ class Problem:
     def __init__(self, task: Task, n: int, streams: Streams, device: str = "cpu") -> None:
         dataset = task.load()
         self.task, self.n, self.streams, self.device = task, n, streams, device
-        self._scale, self._mean, self._std = dataset.scale, dataset.mean, dataset.std
+        self._factor, self._shift = dataset.scale / dataset.std, -dataset.mean / dataset.std
         self._x = torch.as_tensor(np.array(dataset.x_train), device=device)
         self._y = torch.as_tensor(dataset.y_train, device=device)
         self._x_test = torch.as_tensor(np.array(dataset.x_test), device=device)
@@ -67,7 +67,10 @@ class Problem:
 
     def inputs(self, index: torch.Tensor) -> torch.Tensor:
         """Standardised training inputs ``(*index.shape, *shape)``."""
-        return (self._x[index].float() * self._scale - self._mean) / self._std
+        return self._standardised(self._x[index])
+
+    def _standardised(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(torch.float32, copy=True).mul_(self._factor).add_(self._shift)
 
     def labels(self, index: torch.Tensor) -> torch.Tensor:
         """Training labels ``(*index.shape)``."""
@@ -84,8 +87,7 @@ class Problem:
         with torch.no_grad():
             for at in range(0, len(self._y_test), batch):
                 x, y = self._x_test[at : at + batch], self._y_test[at : at + batch]
-                inputs = (x.float() * self._scale - self._mean) / self._std
-                logits = torch.func.functional_call(self.module, params, (inputs,))
+                logits = torch.func.functional_call(self.module, params, (self._standardised(x),))
                 right += int((logits.argmax(1) == y).sum())
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))
         return right / len(self._y_test), loss / len(self._y_test)

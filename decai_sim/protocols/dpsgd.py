@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -126,7 +127,7 @@ class DPSGD(Protocol, kind="dpsgd"):
                     world.links.send(node, other, nbytes, "model", receive, node, other)
 
         for node in asked:
-            world.compute(node, work_flops(lab.problem, node, plan), "train", lambda node=node: done(node))
+            world.compute(node, work_flops(lab.problem, node, plan), "train", partial(done, node))
         expected = sum(other in here for node in asked for other in neighbours[node])
         deadline = world.clock.now + self.deadline_s
         world.clock.at(deadline, lambda: None)  # so that there always is an event to come

@@ -110,6 +110,11 @@ def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
     ax.set_ylabel(f"node (the first {shown} of {n:,})")
 
 
+def _legend(fig: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+
+
 def _time_unit(longest_s: float) -> tuple[float, str]:
     if longest_s < 180:
         return 1.0, "virtual seconds"
@@ -152,7 +157,7 @@ def overview(series: Mapping[str, pd.DataFrame], events: pd.DataFrame, n: int) -
     accuracy(axes[1], series, "bytes")
     online(axes[2], events, n)
     if len(series) > 1:
-        axes[0].legend(frameon=False)
+        _legend(fig, axes[0])
     return fig
 
 
@@ -170,7 +175,7 @@ def comparison(series: Mapping[str, pd.DataFrame], final: Mapping[str, list[floa
     accuracy(axes[1], series, "bytes")
     presence(axes[2], events, n)
     price(axes[3], final)
-    axes[0].legend(frameon=False, loc="lower right")
+    _legend(fig, axes[0])
     count = online_count(events)[1]
     there = f"{count.min():,} to {count.max():,} of {n:,} nodes online" if len(count) else "nobody was ever online"
     titles = ("Accuracy against time", "Accuracy against traffic", f"Who was online when: {there}", "What the attack cost")

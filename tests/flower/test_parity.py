@@ -157,7 +157,7 @@ def test_an_edited_folder_and_another_one_of_the_same_name_are_loaded_afresh(tmp
 @pytest.mark.parametrize(
     ("pyproject", "reason"),
     [
-        ("[project]", "publisher"),
+        ("[project]", "tool.flwr.app"),
         ("not toml at all", "Expected"),
         (
             '[project]\nname = "x"\nversion = "1.0.0"\ndescription = ""\nlicense = "MIT"\n[tool.flwr.app]\npublisher = "me"\n'

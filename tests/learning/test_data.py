@@ -49,9 +49,9 @@ def test_digits_are_whole_and_split_once() -> None:
 @pytest.mark.parametrize("task", [FashionMNIST(), Digits()], ids=["fashion_mnist", "digits"])
 def test_inputs_are_standardised(task: FashionMNIST | Digits) -> None:
     problem = Problem(task, 10, Streams(0))
-    x = problem.inputs(torch.arange(len(problem._y)))
-    assert float(x.mean()) == pytest.approx(0.0, abs=0.01)
-    assert float(x.std()) == pytest.approx(1.0, abs=0.01)
+    x = problem.inputs(torch.arange(0, len(problem._y), 5))
+    assert float(x.mean()) == pytest.approx(0.0, abs=0.02)
+    assert float(x.std()) == pytest.approx(1.0, abs=0.02)
 
 
 def test_files_that_are_no_data_are_refused(tmp_path: object) -> None:
@@ -64,9 +64,7 @@ def test_files_that_are_no_data_are_refused(tmp_path: object) -> None:
         data._idx(path)
 
 
-partitions = st.one_of(
-    st.just(IID()), st.builds(Dirichlet, alpha=st.sampled_from([0.05, 0.3, 1, 100]), min_samples=st.just(0))
-)
+partitions = st.one_of(st.just(IID()), st.builds(Dirichlet, alpha=st.sampled_from([0.05, 0.3, 1, 100]), min_samples=st.just(0)))
 
 
 @settings(max_examples=15)
@@ -145,7 +143,10 @@ def test_evaluation_agrees_with_scikit_learn(batch: int) -> None:
 
     fitted = LogisticRegression(max_iter=500).fit(flat(d.x_train), d.y_train)
     row = problem.layout.flat(
-        {"1.weight": torch.tensor(fitted.coef_, dtype=torch.float32), "1.bias": torch.tensor(fitted.intercept_, dtype=torch.float32)}
+        {
+            "1.weight": torch.tensor(fitted.coef_, dtype=torch.float32),
+            "1.bias": torch.tensor(fitted.intercept_, dtype=torch.float32),
+        }
     )
     accuracy, loss = problem.evaluate(row, batch)
     assert accuracy == pytest.approx(accuracy_score(d.y_test, fitted.predict(flat(d.x_test))))

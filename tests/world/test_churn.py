@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 from scipy import stats
-from tests.world.worlds import Absences, run_until, world
 
 from decai_sim.seeding import Streams
 from decai_sim.world import Exponential
 from decai_sim.world.world import World
+from tests.world.worlds import Absences, run_until, world
 
 
 def sessions(w: World) -> dict[int, list[tuple[float, str]]]:

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.world.worlds import Absences, Wires, run_until, world
 
 from decai_sim.world import Exponential, Internet
 from decai_sim.world.world import World
+from tests.world.worlds import Absences, Wires, run_until, world
 
 SERVER = -1
 

@@ -7,10 +7,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.world.worlds import Absences, Wires, run_until, world
 
 from decai_sim.world import Exponential, Internet
 from decai_sim.world.world import World
+from tests.world.worlds import Absences, Wires, run_until, world
 
 
 def delayed(n: int, delay_s: float, periods: dict[int, list[float]]) -> World:

@@ -31,7 +31,7 @@ def test_an_ideal_network_delays_nothing() -> None:
 def test_a_links_latency_is_kept_and_only_jitters() -> None:
     paths = lay(50, Internet(jitter=0.1))
     factors = []
-    for src in range(0, 40):
+    for src in range(40):
         draws = np.array([paths.latency_s(src, src + 7, k) for k in range(200)])
         assert len(set(draws.tolist())) == 200  # never exactly the same twice
         base = paths._base_s[src, src + 7]  # type: ignore[attr-defined]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from tests.world.worlds import Absences, run_until, world
 
 import decai_sim as ds
 from decai_sim.seeding import Streams
 from decai_sim.world import PROFILES, Exponential, Internet, Mix, Ring, SmallWorld
 from decai_sim.world.world import World
+from tests.world.worlds import Absences, run_until, world
 
 LAPTOP = PROFILES["laptop"].flops_per_s
 

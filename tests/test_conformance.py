@@ -1,0 +1,187 @@
+"""Every registered component of every family keeps its contract and has a card."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import decai_sim as ds
+from decai_sim import testing
+from decai_sim.component import _FAMILIES, Component, families, kinds
+from decai_sim.world import Churn, EdgeList, Network, Topology
+
+# Importing the scenario, as above through ds.Scenario's schema, registers every family.
+ds.Scenario()
+
+COMPONENTS = [cls for family in families() for cls in kinds(family).values() if cls.__module__.startswith("decai_sim.")]
+NEED_A_FILE = {EdgeList}
+
+
+CASES = [
+    pytest.param(cls, fields, id=f"{cls.family}-{cls.kind}-{i}") for cls in COMPONENTS for i, fields in enumerate(cls.examples)
+]
+
+
+@pytest.mark.parametrize(("cls", "fields"), CASES)
+def test_component_keeps_its_contract(cls: type[Component], fields: dict[str, Any]) -> None:
+    testing.check(cls(**fields))
+
+
+def test_edge_list_keeps_its_contract(tmp_path: Path) -> None:
+    path = tmp_path / "edges.txt"
+    path.write_text("0 1\n1 2\n7 3\n")
+    testing.check(EdgeList(path))
+
+
+@pytest.mark.parametrize("cls", COMPONENTS, ids=lambda cls: f"{cls.family}-{cls.kind}")
+def test_component_has_a_card_and_examples(cls: type[Component]) -> None:
+    card = inspect.cleandoc(cls.__doc__ or "")
+    where = [card.find(f"\n{line}") for line in ("Source:", "Assumes:", "Deviations:", "Example:")]
+    assert -1 not in where, f"{cls.__name__} lacks part of its card"
+    assert where == sorted(where)
+    assert bool(cls.examples) != (cls in NEED_A_FILE)
+    for name in cls.model_fields:
+        base = any(name in parent.model_fields for parent in cls.__mro__[1:] if issubclass(parent, Component))
+        assert base or name in card, f"{cls.__name__}: the card does not explain {name}"
+
+
+def test_every_family_has_a_check_and_at_least_one_component() -> None:
+    assert set(families()) <= set(testing._CHECKS)
+    for family in families():
+        assert any(cls.family == family for cls in COMPONENTS), family
+
+
+def test_every_public_check_is_exported() -> None:
+    found = {name for name in vars(testing) if name == "check" or name.startswith("check_")}
+    assert found == set(testing.__all__)
+
+
+# -- the checks find what is wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for family, members in list(_FAMILIES.items()):
+        monkeypatch.setitem(_FAMILIES, family, dict(members))
+
+
+CARD = "Wrong on purpose.\n\nSource: us.\nAssumes: nothing.\nDeviations: all.\n\nExample:\n    >>> 1\n    1\n"
+
+
+def complaint(component: Component) -> str:
+    with pytest.raises(AssertionError) as caught:
+        testing.check(component)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_topologies_are_found() -> None:
+    import networkx as nx
+
+    class Wrong(Topology, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def build(self, n: int, seed: int) -> nx.Graph:
+            if self.how == "directed":
+                return nx.cycle_graph(n, create_using=nx.DiGraph)
+            if self.how == "loop":
+                return nx.Graph([(i, i) for i in range(n)])
+            if self.how == "nodes":
+                return nx.path_graph(n + 1)
+            return nx.gnp_random_graph(n, 0.5)  # from the global generator
+
+    for how, message in (
+        ("directed", "is directed"),
+        ("loop", "to itself"),
+        ("nodes", "its nodes are not"),
+        ("global", "global random state"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_networks_are_found() -> None:
+    class Fickle(Network, kind="wrong"):
+        __doc__ = CARD
+
+        def paths(self, up: Any, down: Any, streams: Any) -> Any:
+            rng = streams.of("x")
+            made = ds.network.Ideal().paths(up, down, streams)
+            made.latency_s = lambda src, dst, k: float(rng.random())  # drawn in the order of asking
+            return made
+
+    assert "depends on what was asked before" in complaint(Fickle())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_churn_is_found() -> None:
+    class Herd(Churn, kind="wrong"):
+        __doc__ = CARD
+        length_s: float = 1.0
+
+        def start(self, n: int, streams: Any) -> np.ndarray:
+            return np.ones(n, bool)
+
+        def periods(self, k: int, online: np.ndarray, streams: Any) -> np.ndarray:
+            return np.full(len(online), self.length_s * online.sum())
+
+    assert "how many nodes" in complaint(Herd())
+    assert "time would stand still" in complaint(Herd(length_s=0.0))
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_partitions_are_found() -> None:
+    class Greedy(ds.partitions.Partition, kind="wrong"):
+        __doc__ = CARD
+
+        def split(self, labels: Any, n: int, streams: Any) -> list[np.ndarray]:
+            return [np.arange(len(labels))] * n
+
+    assert "to several nodes" in complaint(Greedy())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_models_are_found() -> None:
+    class Mixed(ds.models.MLP, kind="wrong"):
+        __doc__ = CARD
+
+        def stacked(self, module: Any, params: Any, x: Any) -> torch.Tensor:
+            logits = super().stacked(module, params, x)
+            return logits.mean(0, keepdim=True).expand_as(logits)
+
+    assert "differs from each model alone" in complaint(Mixed())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_devices_and_missing_cards_are_found() -> None:
+    class Toaster(ds.devices.Devices, kind="wrong"):
+        __doc__ = CARD
+
+        def assign(self, n: int, streams: Any) -> np.ndarray:
+            return np.full(n, "toaster")
+
+    assert "no profile" in complaint(Toaster())
+
+    class Cardless(Toaster):
+        """Nothing said."""
+
+    assert "its docstring lacks Source:" in complaint(Cardless())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_protocols_are_found() -> None:
+    class Boast(ds.protocols.Federated, kind="wrong"):
+        __doc__ = CARD
+
+        @property
+        def total_rounds(self) -> int:
+            return self.rounds + 1
+
+    assert "promises 2 rounds, makes 1" in complaint(Boast(rounds=1))
