@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
+import os
 import sys
 import time
 from pathlib import Path
@@ -180,7 +180,7 @@ def lab(context: typer.Context) -> None:
     if not start.is_file():
         raise DecaiError(f"lab: {start} is missing: the notebooks come with a checkout of the project")
     command = [sys.executable, "-m", "jupyterlab", str(start), f"--ServerApp.root_dir={notebooks}", *context.args]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    os.execv(sys.executable, command)  # JupyterLab takes over: Ctrl-C is its own to handle
 
 
 def _table(title: str, frame: pd.DataFrame) -> Table:

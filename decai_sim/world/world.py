@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from decai_sim.world.nodes import Nodes
 if TYPE_CHECKING:
     from decai_sim.seeding import Streams
     from decai_sim.world.churn.base import Churn
+
+_Work = tuple[float, str, Callable[[], object]]
 
 SERVER = -1
 """The server's node number."""
@@ -60,8 +63,7 @@ class World:
         delay_s = np.array([self.paths.latency_s(node, SERVER, -1) for node in range(n)])
         phase_s = streams.of("heartbeat").uniform(0.0, 30.0, n)
         self.membership = Membership(self.clock, self.nodes, delay_s, phase_s)
-        self._busy_until_s = [0.0] * n
-        self._running: dict[int, str] = {}
+        self._work: dict[int, deque[_Work]] = {}
         self.nodes.on_offline.append(self._drop_work)
 
     def compute(self, node: int, flops: float, detail: str, done: Callable[[], object]) -> None:
@@ -71,27 +73,27 @@ class World:
         """
         if not self.nodes.online[node]:
             return
-        now = self.clock.now
-        start = max(now, self._busy_until_s[node])
-        end = start + flops / self.flops_per_s[node]
-        self._busy_until_s[node] = end
-        self.clock.at(start, self._begin, node, self.nodes.session[node], end, detail, done)
+        queue = self._work.setdefault(node, deque())
+        queue.append((flops, detail, done))
+        if len(queue) == 1:
+            self._begin(node)
 
-    def _begin(self, node: int, session: int, end_s: float, detail: str, done: Callable[[], object]) -> None:
-        if self.nodes.session[node] != session:
-            return
-        self._running[node] = detail
+    def _begin(self, node: int) -> None:
+        flops, detail, _ = self._work[node][0]
         self.trace.event(self.clock.now, node, "job_start", detail)
-        self.clock.at(end_s, self._end, node, session, detail, done)
+        self.clock.after(flops / self.flops_per_s[node], self._end, node, self.nodes.session[node])
 
-    def _end(self, node: int, session: int, detail: str, done: Callable[[], object]) -> None:
+    def _end(self, node: int, session: int) -> None:
         if self.nodes.session[node] != session:
             return
-        del self._running[node]
+        queue = self._work[node]
+        _, detail, done = queue.popleft()
         self.trace.event(self.clock.now, node, "job_end", detail)
+        if queue:
+            self._begin(node)
         done()
 
     def _drop_work(self, node: int, began_s: float) -> None:
-        self._busy_until_s[node] = 0.0
-        if node in self._running:
-            self.trace.event(self.clock.now, node, "job_lost", self._running.pop(node))
+        queue = self._work.pop(node, None)
+        if queue:
+            self.trace.event(self.clock.now, node, "job_lost", queue[0][1])
