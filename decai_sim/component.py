@@ -7,6 +7,7 @@ file of ours or in a notebook cell alike, so a user's own attack is as good as o
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -161,3 +162,13 @@ def field_of(base: type[C]) -> Any:
         BeforeValidator(lambda value: parse(base.family, value)),
         PlainSerializer(lambda value: value.to_config(), return_type=Any),
     ]
+
+
+def whole_share(fraction: float, n: int) -> int:
+    """⌊fraction·n⌋, meaning the decimal fraction that was written down: 0.29 of 100 is 29, though 0.29 * 100 is below it.
+
+    Example:
+        >>> whole_share(0.29, 100), int(0.29 * 100)
+        (29, 28)
+    """
+    return math.floor(round(fraction * n, 9))

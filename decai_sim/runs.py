@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from decai_sim.component import whole_share
 from decai_sim.errors import RunStoppedError, ScenarioError
 from decai_sim.protocols.base import Lab
 from decai_sim.scenario import Scenario
@@ -258,7 +259,7 @@ def _execute(
     world = World(scenario.nodes, scenario.network, scenario.churn, scenario.devices, streams)
     byzantine: frozenset[int] = frozenset()
     if scenario.attack is not None:
-        count = int(scenario.attack.fraction * scenario.nodes)
+        count = whole_share(scenario.attack.fraction, scenario.nodes)
         byzantine = frozenset(streams.of("attack").choice(scenario.nodes, size=count, replace=False).tolist())
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 

@@ -15,6 +15,7 @@ import pytest
 
 import decai_sim as ds
 
+ROUND = ["round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"]
 SMALL: dict[str, Any] = {
     "nodes": 20,
     "seed": 3,
@@ -35,10 +36,21 @@ def result() -> ds.Run:
 def test_frames_have_the_promised_columns_and_one_row_a_round_and_node(result: ds.Run) -> None:
     columns = {name: list(getattr(result, name).columns) for name in ("rounds", "nodes", "events", "messages")}
     assert columns == {
-        "rounds": "run_id round t_s accuracy loss n_selected n_replied n_byzantine bytes_up bytes_down".split(),
-        "nodes": "run_id node region device byzantine n_samples online_s bytes_up bytes_down".split(),
-        "events": "run_id t_s node kind detail".split(),
-        "messages": "run_id t_sent_s t_delivered_s src dst kind bytes outcome".split(),
+        "rounds": [
+            "run_id",
+            "round",
+            "t_s",
+            "accuracy",
+            "loss",
+            "n_selected",
+            "n_replied",
+            "n_byzantine",
+            "bytes_up",
+            "bytes_down",
+        ],
+        "nodes": ["run_id", "node", "region", "device", "byzantine", "n_samples", "online_s", "bytes_up", "bytes_down"],
+        "events": ["run_id", "t_s", "node", "kind", "detail"],
+        "messages": ["run_id", "t_sent_s", "t_delivered_s", "src", "dst", "kind", "bytes", "outcome"],
     }
     assert result.rounds["round"].tolist() == [1, 2, 3, 4]
     assert result.nodes["node"].tolist() == list(range(20))

@@ -28,8 +28,6 @@ class ALIE(UpdateAttack, kind="alie"):
     Attributes:
         z: deviations from the mean; None: by the formula above. A small share of attackers makes it negative: the paper's
             formula then shifts the other way.
-        omniscient: sees all honest rows of the round before they are sent (non-causal, as in the paper's strongest setting);
-            otherwise only those of finished senders. Who sees what is the run's doing: here it is a label.
 
     Example:
         >>> import torch
@@ -42,7 +40,6 @@ class ALIE(UpdateAttack, kind="alie"):
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"z": 1.5}, {"omniscient": True, "fraction": 0.4})
 
     z: float | None = Field(default=None, allow_inf_nan=False)
-    omniscient: bool = False
 
     def deviations(self, n: int, m: int) -> float:
         """How many deviations ``m`` attackers of ``n`` rows move away: ``z``, or the paper's formula.
@@ -61,7 +58,7 @@ class ALIE(UpdateAttack, kind="alie"):
             return 0.0
         return NormalDist().inv_cdf((honest - supporters) / honest)
 
-    def __call__(  # noqa: D102 (as the base says)
+    def __call__(
         self, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
     ) -> torch.Tensor:
         own = self._own(n_byzantine, view)

@@ -42,7 +42,14 @@ class Attack(Component, family="attacks"):
 
 
 class UpdateAttack(Attack, abstract=True):
-    """An attack on what is sent: replaces the attackers' updates ``w_local − w_global``."""
+    """An attack on what is sent: replaces the attackers' updates ``w_local − w_global``.
+
+    Attributes:
+        omniscient: in a run, sees all honest updates of the round before they are sent (the non-causal mode of the literature);
+            otherwise only those of senders who had finished when the attacker sent.
+    """
+
+    omniscient: bool = False
 
     def __call__(
         self, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
@@ -70,9 +77,7 @@ class UpdateAttack(Attack, abstract=True):
 class DataAttack(Attack, abstract=True):
     """An attack on what is learned from: changes the attackers' own training data before they train honestly."""
 
-    def poison(
-        self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def poison(self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Change one attacker's samples.
 
         Args:

@@ -31,9 +31,7 @@ class LabelFlip(DataAttack):
 
     classes: int = Field(default=10, ge=2)
 
-    def poison(  # noqa: D102 (as the base says)
-        self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def poison(self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         if y.numel() and int(y.max()) >= self.classes:
             raise ValueError(
                 f"label_flip.classes: {self.classes} is not allowed with label {int(y.max())}: "

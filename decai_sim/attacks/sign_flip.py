@@ -32,7 +32,7 @@ class SignFlip(UpdateAttack):
 
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
-    def __call__(  # noqa: D102 (as the base says)
+    def __call__(
         self, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
     ) -> torch.Tensor:
         own = self._own(n_byzantine, view)

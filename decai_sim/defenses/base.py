@@ -57,6 +57,10 @@ class Context:
         return replace(self, num_examples=mix(self.num_examples), staleness=mix(self.staleness))
 
 
+class TooFewRowsError(ValueError):
+    """The rows at hand are too few for the ``f`` assumed: a round like that can only be passed over."""
+
+
 @dataclass(frozen=True)
 class Aggregation:
     """A rule's result and why.
@@ -102,14 +106,13 @@ class Defense(Component, family="defenses"):
         """:meth:`assumed_f`, refused unless it is a minority of the ``n`` rows.
 
         Raises:
-            ValueError: ``2f >= n``, or ``f`` unknown.
+            TooFewRowsError: ``2f >= n``.
+            ValueError: ``f`` unknown.
         """
         f = self.assumed_f(context)
         if 2 * f >= n:
             rows = f"{n} finite rows" if context is not None and context.dropped else f"{n} rows"
-            raise ValueError(
-                f"{self.kind}.f: {f} is not allowed with {rows}: choose at most {(n - 1) // 2}, so that 2f < n"
-            )
+            raise TooFewRowsError(f"{self.kind}.f: {f} is not allowed with {rows}: choose at most {(n - 1) // 2}, so that 2f < n")
         return f
 
     def _rows(self, updates: torch.Tensor) -> torch.Tensor:
@@ -123,7 +126,7 @@ class Defense(Component, family="defenses"):
     def _finite(self, updates: torch.Tensor) -> torch.Tensor:
         kept = updates.abs().amax(dim=1).isfinite() if updates.shape[1] else updates.new_ones(len(updates)).bool()
         if not kept.any():
-            raise ValueError(f"{self.kind}: none of the {len(updates)} rows is finite: nothing is left to aggregate")
+            raise TooFewRowsError(f"{self.kind}: none of the {len(updates)} rows is finite: nothing is left to aggregate")
         return kept
 
 

@@ -87,7 +87,7 @@ class Chain(Rule):
         """The list of the steps' configs; a mapping with ``steps`` if the chain has an ``f`` of its own."""
         return _configs(self.steps) if self.f is None else super().to_config()
 
-    def explain(self, updates: torch.Tensor, context: Context | None = None) -> Aggregation:  # noqa: D102 (as the base says)
+    def explain(self, updates: torch.Tensor, context: Context | None = None) -> Aggregation:
         updates = self._rows(updates)
         context = context or Context()
         if self.f is not None:

@@ -32,7 +32,7 @@ class Mean(Rule):
     robust: ClassVar[bool] = False
     weighted: bool = False
 
-    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:  # noqa: D102 (as the base says)
+    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:
         import torch
 
         n = len(rows)

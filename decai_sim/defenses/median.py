@@ -24,7 +24,7 @@ class Median(Rule):
         [1.5, 2.0, 3.0]
     """
 
-    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:  # noqa: D102 (as the base says)
+    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:
         import torch
 
         kept = torch.ones(len(rows), dtype=torch.bool, device=rows.device)

@@ -26,7 +26,7 @@ class TrimmedMean(Rule):
 
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"f": 1}, {"f": 0}, {})
 
-    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:  # noqa: D102 (as the base says)
+    def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:
         import torch
 
         f = self.minority_f(len(rows), context)

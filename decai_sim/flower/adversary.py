@@ -55,12 +55,16 @@ class Adversary:
         finished = [e.finished_s for e, lie in zip(group, lies.tolist(), strict=True) if not lie]
         attackers = [e for e, lie in zip(group, lies.tolist(), strict=True) if lie]
 
+        omniscient = self._attack.omniscient
+
         def seen(at: int) -> int:
+            if omniscient:
+                return len(finished)
             return sum(t <= attackers[at].finished_s for t in finished)  # type: ignore[operator]
 
         for visible, same in groupby(range(len(attackers)), key=seen):
             at = list(same)
-            view = View(own=own[at], n=len(group), f=len(attackers))
+            view = View(own=own[at], omniscient=omniscient, n=len(group), f=len(attackers))
             crafted = start + self._attack(honest[:visible], len(at), generator, view)
             for row, index in zip(crafted, at, strict=True):
                 reply = _content(attackers[index])

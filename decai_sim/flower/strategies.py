@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from logging import INFO
+from logging import INFO, WARNING
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from decai_sim.defenses.base import Context, Rule
+from decai_sim.component import whole_share
+from decai_sim.defenses.base import Context, Rule, TooFewRowsError
 from decai_sim.flower import arrays
 
 
@@ -63,7 +64,7 @@ class RuleStrategy(CappedFedAvg):
         return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The model plus the rule's aggregate of the updates; None when nobody replied."""
+        """The model plus the rule's aggregate of the updates; None when nobody replied, or too few for the rule."""
         valid, _ = self._check_and_log_replies(replies, is_train=True)
         if not valid or self._model is None:
             return None, None
@@ -72,10 +73,14 @@ class RuleStrategy(CappedFedAvg):
         updates = arrays.to_matrix([next(iter(content.array_records.values())) for content in contents]) - start
         examples = [next(iter(content.metric_records.values()))[self.weighted_by_key] for content in contents]
         context = Context(
-            f=int(self.byzantine_fraction * len(valid)),
+            f=whole_share(self.byzantine_fraction, len(valid)),
             num_examples=torch.tensor(examples, dtype=updates.dtype, device=updates.device),
             previous=self._previous,
         )
-        aggregate = self.rule(updates, context)
+        try:
+            aggregate = self.rule(updates, context)
+        except TooFewRowsError as error:
+            log(WARNING, "aggregate_train: round %d is passed over: %s", server_round, error)
+            return None, None
         self._previous = aggregate
         return arrays.from_vector(start + aggregate, self._model), None

@@ -48,7 +48,8 @@ def _split(partition: Partition, labels: bytes, n: int, seed: int) -> list[np.nd
         """Labels whose selections are the selected indices: all a partitioner reads, without a data set per node."""
 
         def __getitem__(self, key: str) -> np.ndarray:  # type: ignore[override]
-            return self.data.column(key).to_numpy()
+            column: np.ndarray = self.data.column(key).to_numpy()  # type: ignore[no-untyped-call]
+            return column
 
         def select(self, indices: Any, *arguments: Any, **options: Any) -> np.ndarray:
             return np.asarray(list(indices), dtype=np.int64)
@@ -61,7 +62,7 @@ def _split(partition: Partition, labels: bytes, n: int, seed: int) -> list[np.nd
     try:
         with warnings.catch_warnings():  # drawing again is no news to the user; giving up is, and is said below
             warnings.filterwarnings("ignore", "The specified min_partition_size", UserWarning)
-            parts: list[np.ndarray] = [partitioner.load_partition(i) for i in range(n)]
+            parts: list[np.ndarray] = [np.asarray(partitioner.load_partition(i)) for i in range(n)]
     except ValueError as error:
         if "max number of attempts" not in str(error):
             raise

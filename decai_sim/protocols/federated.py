@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from decai_sim.component import whole_share
+from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab, Protocol
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context, MetricRecord
     from flwr.serverapp import Grid
+
+    from decai_sim.defenses import Defense, Rule
 
 
 class Federated(Protocol):
@@ -58,7 +62,8 @@ class Federated(Protocol):
         from decai_sim.learning.training import Plan
 
         problem = lab.problem
-        n_train = max(1, int(self.fraction * lab.world.n))
+        n_train = max(1, whole_share(self.fraction, lab.world.n))
+        _check_f(lab.defense, n_train)
         plan = Plan(self.local_epochs, self.batch_size, self.lr)
         host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, stop=lab.stop)
 
@@ -93,3 +98,14 @@ class Federated(Protocol):
             )
 
         host.run(server_app, apps.TaskClientApp(lab.task, lab.streams.seed))
+
+
+def _check_f(defense: Rule | None, n: int) -> None:
+    """Refuse an ``f`` that no round can satisfy, before anything runs."""
+    steps: tuple[Defense, ...] = () if defense is None else getattr(defense, "steps", (defense,))
+    for step in steps:
+        if step.f is not None and 2 * step.f >= n:
+            raise ScenarioError(
+                f"defense.f: {step.f} of {step.kind} is not allowed: at most {n} nodes reply a round, so at most {(n - 1) // 2} "
+                "may be assumed Byzantine"
+            )

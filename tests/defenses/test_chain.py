@@ -85,7 +85,8 @@ def test_explain_speaks_of_the_rows_that_came_in() -> None:
     x = normal(7)
     x[5:] = 1e8
     result = (NNM(f=2) >> Krum(f=2)).explain(x)
-    assert result.weights is not None and result.scores is not None
+    assert result.weights is not None
+    assert result.scores is not None
     assert result.kept.tolist() == [True] * 5 + [False] * 2
     assert torch.allclose(result.weights, torch.tensor([0.2] * 5 + [0.0] * 2))
     assert result.scores[5:].min() > result.scores[:5].max()
@@ -132,7 +133,8 @@ def test_a_mixing_step_may_return_fewer_rows() -> None:
     x = torch.tensor([[1.0], [3.0], [10.0], [20.0], [5.0], [5.0]])
     result = (Pairs() >> Krum(f=0)).explain(x)
     assert result.value.tolist() == [2.0]
-    assert result.weights is not None and result.weights.tolist() == [0.5, 0.5, 0, 0, 0, 0]
+    assert result.weights is not None
+    assert result.weights.tolist() == [0.5, 0.5, 0, 0, 0, 0]
     assert result.kept.tolist() == [True, True, False, False, False, False]
     assert result.scores is None
 

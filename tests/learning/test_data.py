@@ -132,8 +132,7 @@ def test_labels_of_other_integer_types_split_alike() -> None:
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("batch", [2000, 7, 360, 1000])
-def test_evaluation_agrees_with_scikit_learn(batch: int) -> None:
+def test_evaluation_agrees_with_scikit_learn() -> None:
     problem = Problem(Digits(), 5, Streams(1))
     d = Digits.load()
 
@@ -141,14 +140,16 @@ def test_evaluation_agrees_with_scikit_learn(batch: int) -> None:
         standard: np.ndarray = ((x / 16 - 0.305) / 0.376).reshape(len(x), -1)
         return standard
 
-    fitted = LogisticRegression(max_iter=500).fit(flat(d.x_train), d.y_train)
+    fitted = LogisticRegression(max_iter=200, tol=1e-2).fit(flat(d.x_train), d.y_train)
     row = problem.layout.flat(
         {
             "1.weight": torch.tensor(fitted.coef_, dtype=torch.float32),
             "1.bias": torch.tensor(fitted.intercept_, dtype=torch.float32),
         }
     )
-    accuracy, loss = problem.evaluate(row, batch)
-    assert accuracy == pytest.approx(accuracy_score(d.y_test, fitted.predict(flat(d.x_test))))
-    assert accuracy > 0.9
-    assert loss == pytest.approx(log_loss(d.y_test, fitted.predict_proba(flat(d.x_test))), rel=1e-4)
+    accuracy_there = accuracy_score(d.y_test, fitted.predict(flat(d.x_test)))
+    assert 0.9 < accuracy_there < 1
+    for batch in (2000, 7, 360, 359):
+        accuracy, loss = problem.evaluate(row, batch)
+        assert accuracy == pytest.approx(accuracy_there)
+        assert loss == pytest.approx(log_loss(d.y_test, fitted.predict_proba(flat(d.x_test))), rel=1e-4)
