@@ -87,6 +87,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "kinds":
+        import_module("decai_sim.scenario")  # knows, and so registers, all families
     if name in _ATTRIBUTES:
         value = getattr(import_module(f"decai_sim.{_ATTRIBUTES[name]}"), name)
     elif name in _MODULES:

@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 
 
 def _changes(pairs: list[str]) -> dict[str, Any]:
-    import yaml
+    from decai_sim.scenario import parse_yaml
 
     changes = {}
     for pair in pairs:
@@ -34,9 +34,9 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ScenarioError(f"--set: {pair!r} is not allowed: write key=value, as in protocol.rounds=5")
         try:
-            changes[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ScenarioError(f"--set: {pair!r} is not allowed: {text!r} is not plain YAML") from None
+            changes[key] = parse_yaml(text)
+        except ScenarioError as error:
+            raise ScenarioError(f"--set: {pair!r} is not allowed: {error}") from None
     return changes
 
 
@@ -72,7 +72,7 @@ def run(
         shown = result.rounds.drop(columns="run_id")
         console.print(_table(f"run {result.run_id}", shown.assign(accuracy=100 * shown["accuracy"])))
         console.print(repr(result), highlight=False, markup=False)
-        console.print(f"saved in {folder}", highlight=False)
+        typer.echo(f"saved in {folder}")
     if not result.complete:
         typer.echo("stopped early: what was measured until then is saved", err=True)
         raise typer.Exit(130)
@@ -134,6 +134,7 @@ def demo(
     table = main_runs.table()
     for column in ("accuracy", "lowest", "highest"):
         table[column] *= 100
+    table = table.rename(columns={"virtual_minutes": "virtual min", "gigabytes": "GB"})
     console.print(_table("Three runs side by side (final test accuracy in %, median of the seeds)", table))
     console.print(
         _table(
@@ -153,8 +154,8 @@ def demo(
     main_runs.table().to_csv(folder / "headline.csv", index=False)
     quickstart.pairings_table(others).to_csv(folder / "pairings.csv")
     (folder / "scenario.yaml").write_text(base.to_yaml(), encoding="utf-8")
-    console.print(f"figure: {folder / 'comparison.png'}", highlight=False)
-    console.print(f"tables, runs and scenario: {folder}", highlight=False)
+    typer.echo(f"figure: {folder / 'comparison.png'}")  # paths are not to be wrapped
+    typer.echo(f"tables, runs and scenario: {folder}")
     console.print(f"done in {time.perf_counter() - began:.0f} s", highlight=False)
     for failure in both.failures:
         typer.echo(f"failed: {failure['label']}, seed {failure['seed']}: {failure['error']}", err=True)

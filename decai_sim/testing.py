@@ -421,7 +421,7 @@ def check_partition(partition: Partition) -> None:
 
 
 def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10) -> None:
-    """Check that ``model`` starts from its generator alone, and that many of them at once equal each alone.
+    """Check that ``model`` starts from its generator alone, and that many of them at once run and learn as each alone.
 
     Example:
         >>> from decai_sim.learning import MLP
@@ -429,6 +429,7 @@ def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10
     """
     import torch
 
+    from decai_sim.learning.models import Model
     from decai_sim.learning.store import Layout
 
     _check_parsed(model, "models")
@@ -447,6 +448,15 @@ def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10
     gradients = torch.autograd.grad(logits[0].square().sum(), list(params.values()))
     _require(all((g[1:] == 0).all() for g in gradients), model, "models side by side influence each other")
     _require(any((g[0] != 0).any() for g in gradients), model, "has no gradient")
+    y, mask = torch.arange(12).reshape(3, 4) % classes, torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0]])
+    stepped, expected = ({name: p.detach().clone() for name, p in params.items()} for _ in range(2))
+    losses = model.sgd_step(modules[0], stepped, x, y, mask, 0.1)
+    plain = Model.sgd_step(model, modules[0], expected, x, y, mask, 0.1)
+    _require(
+        torch.allclose(losses, plain, rtol=1e-4, atol=1e-5), model, "sgd_step differs in loss from automatic differentiation"
+    )
+    same = (torch.allclose(stepped[name], p, rtol=1e-4, atol=1e-5) for name, p in expected.items())
+    _require(all(same), model, "sgd_step differs from automatic differentiation")
 
 
 def check_task(task: Task) -> None:

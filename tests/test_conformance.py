@@ -158,6 +158,14 @@ def test_wrong_models_are_found() -> None:
 
     assert "differs from each model alone" in complaint(Mixed())
 
+    class Lazy(ds.models.MLP, kind="lazy"):
+        __doc__ = CARD
+
+        def sgd_step(self, module: Any, params: Any, x: Any, y: Any, mask: Any, lr: float) -> torch.Tensor:
+            return super().sgd_step(module, params, x, y, mask, lr / 2)
+
+    assert "sgd_step differs from automatic differentiation" in complaint(Lazy())
+
 
 @pytest.mark.usefixtures("_registry")
 def test_wrong_devices_and_missing_cards_are_found() -> None:

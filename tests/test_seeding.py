@@ -19,7 +19,12 @@ NAMES = st.lists(st.one_of(st.text(max_size=5), st.integers(-(2**63), 2**63 - 1)
 def test_a_stream_is_its_seed_and_its_name() -> None:
     first = Streams(7).of("churn", 3).random(5)
     assert first.tolist() == Streams(7).of("churn", 3).random(5).tolist()
-    for other in (Streams(8).of("churn", 3), Streams(7).of("churn", 4), Streams(7).of("churn"), Streams(7).of("churns", 3)):
+    for other in (
+        Streams(8).of("churn", 3),
+        Streams(7).of("churn", 4),
+        Streams(7).of("churn", 3 + 2**32),
+        Streams(7).of("churn"),
+    ):
         assert first.tolist() != other.random(5).tolist()
 
 
