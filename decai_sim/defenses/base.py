@@ -124,7 +124,8 @@ class Defense(Component, family="defenses"):
         return updates.detach()
 
     def _finite(self, updates: torch.Tensor) -> torch.Tensor:
-        kept = updates.abs().amax(dim=1).isfinite() if updates.shape[1] else updates.new_ones(len(updates)).bool()
+        low, high = updates.aminmax(dim=1) if updates.shape[1] else (updates.new_zeros(len(updates)),) * 2
+        kept = low.isfinite() & high.isfinite()
         if not kept.any():
             raise TooFewRowsError(f"{self.kind}: none of the {len(updates)} rows is finite: nothing is left to aggregate")
         return kept

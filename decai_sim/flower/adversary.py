@@ -46,15 +46,14 @@ class Adversary:
     def _corrupt_version(self, content: Content, group: list[Exchange]) -> None:
         self._reads += 1
         generator = self._streams.torch("attack", "send", self._reads)
-        group = sorted(group, key=lambda e: (e.finished_s, e.node))
+        # Honest rows first, by the time they were finished: what an attacker has seen is then a prefix.
+        group = sorted(group, key=lambda e: (e.node in self._nodes, e.finished_s, e.node))
+        attackers = [e for e in group if e.node in self._nodes]
+        finished = [e.finished_s for e in group[: len(group) - len(attackers)]]
         _, model = only_arrays(content.record)
         start = arrays.to_vector(model)
-        updates = arrays.to_matrix([only_arrays(_content(e))[1] for e in group]) - start
-        lies = torch.tensor([e.node in self._nodes for e in group])
-        honest, own = updates[~lies], updates[lies]
-        finished = [e.finished_s for e, lie in zip(group, lies.tolist(), strict=True) if not lie]
-        attackers = [e for e, lie in zip(group, lies.tolist(), strict=True) if lie]
-
+        updates = arrays.to_matrix([only_arrays(_content(e))[1] for e in group]).sub_(start)
+        honest, own = updates[: len(finished)], updates[len(finished) :]
         omniscient = self._attack.omniscient
 
         def seen(at: int) -> int:

@@ -70,7 +70,7 @@ class RuleStrategy(CappedFedAvg):
             return None, None
         contents = [message.content for message in valid]
         start = arrays.to_vector(self._model)
-        updates = arrays.to_matrix([next(iter(content.array_records.values())) for content in contents]) - start
+        updates = arrays.to_matrix([next(iter(content.array_records.values())) for content in contents]).sub_(start)
         examples = [next(iter(content.metric_records.values()))[self.weighted_by_key] for content in contents]
         context = Context(
             f=whole_share(self.byzantine_fraction, len(valid)),

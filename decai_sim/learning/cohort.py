@@ -58,7 +58,9 @@ def train(problem: Problem, store: Store, jobs: Sequence[Job], checkpoint: Calla
         for at in range(0, len(same), COHORT):
             checkpoint()
             cohort = same[at : at + COHORT]
-            start = store.gather([job.start for job in cohort])
+            one = cohort[0].start  # usually all start from the same model, which then need not be copied for each
+            same_start = all(job.start is one for job in cohort)
+            start = one.tensor().expand(len(cohort), -1) if same_start else store.gather([job.start for job in cohort])
             rows, losses = train_together(problem, start, [(job.node, job.server_round) for job in cohort], cohort[0].plan)
             for job, row, loss in zip(cohort, store.put(rows), losses, strict=True):
                 job.result, job.loss = row, loss
@@ -90,15 +92,13 @@ def train_together(
             mask[i, s, : len(batch)] = 1
     all_index = torch.as_tensor(index, device=problem.device)
     all_mask = torch.as_tensor(mask, device=problem.device)
-    trained = rows.clone()
-    params = {name: view.contiguous() for name, view in problem.layout.views(trained).items()}
+    params = {name: view.clone(memory_format=torch.contiguous_format) for name, view in problem.layout.views(rows).items()}
     total = torch.zeros(len(who), device=problem.device)
     for s in range(index.shape[1]):
         active = sum(length > s for length in lengths)  # a prefix: the others have finished
         own = {name: p[:active] for name, p in params.items()}
         x, y = problem.inputs(all_index[:active, s]), problem.labels(all_index[:active, s])
         total[:active] += problem.task.model.sgd_step(problem.module, own, x, y, all_mask[:active, s], plan.lr)
-    for name, view in problem.layout.views(trained).items():
-        view.copy_(params[name])
+    trained = torch.cat([params[name].flatten(1) for name in problem.layout.names], dim=1)
     seen = all_mask.sum((1, 2)).clamp(min=1)
     return trained, (total / seen).tolist()

@@ -50,7 +50,7 @@ class Problem:
         self._factor, self._shift = dataset.scale / dataset.std, -dataset.mean / dataset.std
         self._x = torch.as_tensor(np.array(dataset.x_train), device=device)
         self._y = torch.as_tensor(dataset.y_train, device=device)
-        self._x_test = torch.as_tensor(np.array(dataset.x_test), device=device)
+        self._x_test = self._standardised(torch.as_tensor(np.array(dataset.x_test), device=device))
         self._y_test = torch.as_tensor(dataset.y_test, device=device)
         self.samples = task.partition.split(dataset.y_train, n, streams)
         self.n_samples = np.array([len(part) for part in self.samples])
@@ -87,7 +87,7 @@ class Problem:
         with torch.no_grad():
             for at in range(0, len(self._y_test), batch):
                 x, y = self._x_test[at : at + batch], self._y_test[at : at + batch]
-                logits = torch.func.functional_call(self.module, params, (self._standardised(x),))
+                logits = torch.func.functional_call(self.module, params, (x,))
                 right += int((logits.argmax(1) == y).sum())
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))
         return right / len(self._y_test), loss / len(self._y_test)

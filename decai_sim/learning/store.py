@@ -105,9 +105,12 @@ class Store:
             self._matrix = torch.cat([self._matrix, self._matrix.new_empty((more, self.d))])
             self._free += range(have + more - 1, have - 1, -1)
         slots = [self._free.pop() for _ in range(k)]
-        self._matrix[slots] = rows.to(self._matrix)
+        self._matrix.index_copy_(0, self._index(slots), rows.to(self._matrix))
         return [Row(self, slot) for slot in slots]
 
     def gather(self, rows: Sequence[Row]) -> torch.Tensor:
         """``(k, d)``, a copy of the models of ``rows``."""
-        return self._matrix[[row.slot for row in rows]]
+        return self._matrix.index_select(0, self._index([row.slot for row in rows]))
+
+    def _index(self, slots: list[int]) -> torch.Tensor:
+        return torch.tensor(slots, dtype=torch.long, device=self._matrix.device)
