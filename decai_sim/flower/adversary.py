@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import torch
 from flwr.app import RecordDict
 
 from decai_sim.attacks.base import UpdateAttack, View

@@ -136,7 +136,8 @@ def price(ax: Axes, final: Mapping[str, list[float]]) -> None:
         middle, low, high = 100 * np.median(values), 100 * np.min(values), 100 * np.max(values)
         whisker = None if len(values) == 1 else [[middle - low], [high - middle]]
         ax.bar(index, middle, yerr=whisker, color=style(index)["color"], width=0.65, capsize=4, alpha=0.85)
-        ax.annotate(f"{middle:.1f}", (index, max(middle, high)), xytext=(0, 4), textcoords="offset points", ha="center")
+        side = 0 if whisker is None else -24  # beside the whisker, at the height it stands for
+        ax.annotate(f"{middle:.1f}", (index, middle), xytext=(side, 4), textcoords="offset points", ha="center")
     ax.set_xticks(range(len(final)), [label.replace(", ", ",\n") for label in final], fontsize=9)
     ax.set_ylabel("final test accuracy (%)")
     ax.set_ylim(0, 100)
@@ -178,7 +179,12 @@ def comparison(series: Mapping[str, pd.DataFrame], final: Mapping[str, list[floa
     _legend(fig, axes[0])
     count = online_count(events)[1]
     there = f"{count.min():,} to {count.max():,} of {n:,} nodes online" if len(count) else "nobody was ever online"
-    titles = ("Accuracy against time", "Accuracy against traffic", f"Who was online when: {there}", "What the attack cost")
+    titles = (
+        "Accuracy against time",
+        "Accuracy against traffic",
+        f"Who was online when: {there}",
+        "What the attack cost, what the defense bought back",
+    )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", fontsize=11)
     return fig
