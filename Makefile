@@ -4,7 +4,7 @@ BIN := .venv/bin
 export FLWR_TELEMETRY_ENABLED := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test lab lint figures clean
+.PHONY: demo test lab lint clean
 
 demo: .venv/.installed
 	$(BIN)/decai-sim demo --out runs/demo

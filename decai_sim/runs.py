@@ -126,16 +126,32 @@ class Run:
     def save(self, folder: str | Path) -> Path:
         """Write the frames as Parquet, ``provenance.json`` and, where there is one, ``model.npy``.
 
-        Each file appears whole or not at all; ``provenance.json`` comes last.
+        Each file appears whole or not at all; ``provenance.json`` comes last, and without it the folder holds no run.
 
         Args:
-            folder: made if missing; a run saved there before is replaced.
+            folder: made if missing; a run saved there before is replaced, unless this one was stopped early and that one was not.
 
         Returns:
             The folder.
+
+        Raises:
+            ScenarioError: ``folder`` cannot be written to, or holds a complete run that this partial one would replace.
+
+        Example:
+            >>> import tempfile
+            >>> import decai_sim as ds
+            >>> scenario = ds.Scenario(nodes=4, task="digits", protocol={"kind": "federated", "rounds": 1, "fraction": 1})
+            >>> run = ds.run(scenario, progress=False)
+            >>> ds.Run.load(run.save(tempfile.mkdtemp())).trace_digest == run.trace_digest
+            True
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = writable(folder)
+        provenance = folder / "provenance.json"
+        if provenance.is_file():
+            if not self.complete and json.loads(provenance.read_text(encoding="utf-8")).get("complete"):
+                raise ScenarioError(f"{folder}: holds a complete run; save this one, which was stopped early, somewhere else")
+            provenance.unlink()
+            (folder / "model.npy").unlink(missing_ok=True)
         for name in FRAMES:
             _write(folder / f"{name}.parquet", lambda path, name=name: getattr(self, name).to_parquet(path, index=False))
         if self.model is not None:
@@ -147,7 +163,7 @@ class Run:
 
             _write(folder / "model.npy", write_model)
         text = json.dumps(self.provenance, indent=2, ensure_ascii=False)
-        _write(folder / "provenance.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        _write(provenance, lambda path: path.write_text(text + "\n", encoding="utf-8"))
         return folder
 
     @classmethod
@@ -286,6 +302,23 @@ def _execute(
         except (KeyboardInterrupt, RunStoppedError):
             complete = False
     return _collect(scenario, lab, complete, time.perf_counter() - began)
+
+
+def writable(folder: str | Path) -> Path:
+    """``folder``, made if missing.
+
+    Raises:
+        ScenarioError: it cannot be made or written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ScenarioError(f"{str(folder)!r} is not allowed as a folder to save in: {error.strerror or error}") from None
+    return folder
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
-from decai_sim.attacks import Attack
+from decai_sim.attacks import Attack, DataAttack
 from decai_sim.component import Description, field_of, parse
 from decai_sim.defenses import DefenseField
 from decai_sim.errors import ScenarioError, explain
@@ -68,6 +68,8 @@ def parse_yaml(text: str) -> Any:
         raise ScenarioError(f"not plain YAML{where}: {problem}") from None
     except ValueError as error:  # what looks like a date and is none
         raise ScenarioError(f"not plain YAML: {error}") from None
+    except RecursionError:
+        raise ScenarioError("not plain YAML: nested too deeply") from None
 
 
 class Scenario(Description):
@@ -176,8 +178,12 @@ class Scenario(Description):
         """Find what would stop a run before anything runs.
 
         Raises:
-            ScenarioError: a file of the scenario is missing or wrong, or the topology is not connected and must be.
+            ScenarioError: a file of the scenario is missing or wrong, the topology is not connected and must be, or protocol,
+                attack, defense and task do not suit each other.
         """
+        self.protocol.check(self.nodes, self.attack, self.defense)
+        if isinstance(self.attack, DataAttack):
+            self.attack.check(self.task.load().classes)
         if self.protocol.needs_connected or isinstance(self.topology, Given) or hasattr(self.topology, "path"):
             import networkx as nx
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from decai_sim.errors import DecaiError
-from decai_sim.runs import Run, run
+from decai_sim.errors import DecaiError, ScenarioError
+from decai_sim.runs import Run, run, writable
 from decai_sim.scenario import Scenario
 from decai_sim.viz import figures
 
@@ -69,17 +69,31 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def plot(self) -> Figure:
-        """Accuracy against time and bytes, who was online when, and the final accuracies."""
-        first = next(one for runs in self.runs.values() for one in runs)
+        """Accuracy against time and bytes, who was online when, and the final accuracies.
+
+        Raises:
+            ScenarioError: no run was finished.
+        """
+        first = next((one for runs in self.runs.values() for one in runs), None)
+        if first is None:
+            raise ScenarioError("nothing to plot: no run of the comparison was finished")
         series = {label: pd.concat([one.rounds for one in runs]) for label, runs in self.runs.items() if runs}
         return figures.comparison(series, self.final, first.events, first.scenario.nodes)
 
     def save(self, folder: str | Path) -> Path:
-        """Write every run (see :meth:`Run.save`) to ``folder/LABEL/seed-N`` and the figure beside them."""
-        folder = Path(folder)
+        """Write every run (see :meth:`Run.save`) to ``folder/LABEL/seed-N`` and the figure beside them.
+
+        Labels are made fit for folders; equal ones are told apart by a number.
+        """
+        folder = writable(folder)
+        taken: set[str] = set()
         for label, runs in self.runs.items():
+            name = slug = _slug(label)
+            while name in taken:
+                name = f"{slug}-{len(taken)}"
+            taken.add(name)
             for one in runs:
-                one.save(folder / _slug(label) / f"seed-{one.scenario.seed}")
+                one.save(folder / name / f"seed-{one.scenario.seed}")
         if any(self.runs.values()):
             figures.save(self.plot(), str(folder / "comparison.png"))
         return folder
@@ -116,10 +130,10 @@ def compare(
         progress: show a progress bar.
 
     Returns:
-        The :class:`Comparison`; after Ctrl-C, what there is of it.
+        The :class:`Comparison`; after Ctrl-C, what there is of it. A run that fails is listed in ``failures``.
 
     Raises:
-        ScenarioError: with one worker and one scenario, what :func:`run` raises; otherwise failures are listed in the result.
+        ScenarioError: a scenario cannot be run; nothing has been run then.
 
     Example:
         >>> import decai_sim as ds
@@ -145,13 +159,13 @@ def compare(
             for index, outcome in results:
                 label, scenario = jobs[index]
                 if isinstance(outcome, Run):
+                    if not outcome.complete:
+                        raise KeyboardInterrupt
                     done[index] = outcome
                     bar.set_postfix_str(f"{label}: {outcome.accuracy:.1%}", refresh=False)
                 else:
                     result.failures.append({"label": label, "seed": scenario.seed, "error": str(outcome)})
                 bar.update()
-                if isinstance(outcome, Run) and not outcome.complete:
-                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         result.complete = False
     for index in sorted(done):
@@ -184,23 +198,35 @@ def _on_ray(jobs: list[tuple[str, Scenario]], workers: int) -> Iterator[tuple[in
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
     @ray.remote(num_cpus=1, max_retries=0)
-    def work(index: int, config: dict[str, Any]) -> tuple[int, Run | Exception]:
+    def work(scenario: Scenario) -> Run | Exception:
         import torch
 
         torch.set_num_threads(1)  # the workers share the cores
-        return index, _attempt(Scenario.model_validate(config), progress=False)
+        outcome = _attempt(scenario, progress=False)
+        if isinstance(outcome, Run):
+            del outcome.scenario  # the caller has it; a class of a notebook would come back as another one of its kind
+        return outcome
 
-    waiting = [work.remote(index, scenario.to_config()) for index, (_, scenario) in enumerate(jobs)]
+    waiting = {work.remote(scenario): index for index, (_, scenario) in enumerate(jobs)}
     try:
         while waiting:
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            yield ray.get(ready[0])
+            ready, _ = ray.wait(list(waiting), num_returns=1)
+            index = waiting.pop(ready[0])
+            try:
+                outcome = ray.get(ready[0])
+            except ray.exceptions.RayError as error:  # the worker died, or could not be told what to run
+                cause = getattr(error, "cause", None) or error
+                outcome = RuntimeError(f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}")
+            if isinstance(outcome, Run):
+                outcome.scenario = jobs[index][1]
+            yield index, outcome
     finally:
-        for pending in waiting:
-            ray.cancel(pending, force=True)
         if started:
             ray.shutdown()
+        else:
+            for pending in waiting:
+                ray.cancel(pending, force=True)
 
 
 def _slug(label: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in label.lower()).split())
+    return "-".join("".join(c if c.isalnum() else " " for c in label.lower()).split()) or "run"

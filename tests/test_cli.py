@@ -109,6 +109,19 @@ def test_wrong_calls_end_in_one_line_and_exit_code_2(arguments: list[str], tmp_p
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
+def test_a_folder_that_cannot_be_used_is_refused_before_the_run(scenario: Path, tmp_path: Path) -> None:
+    done = cli("run", scenario, "--out", scenario)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "scenario.yaml" in done.stderr
+
+
+def test_yaml_nested_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text("[" * 3000)
+    done = cli("run", path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
 def test_ctrl_c_leaves_a_usable_partial_run(scenario: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "decai_sim.cli", "run", str(scenario), "--set", "protocol.rounds=100000", "--out", str(out)]

@@ -178,3 +178,40 @@ def test_no_rounds_no_crash() -> None:
     assert np.isnan(nothing.accuracy)
     assert "<table" in nothing._repr_html_()
     nothing.plot()
+
+
+def test_saving_replaces_what_was_there_but_never_a_complete_run_by_a_partial_one(result: ds.Run, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    nothing = ds.run(ds.Scenario(**SMALL), progress=False, stop=stop)
+    nothing.save(tmp_path)
+    result.save(tmp_path)
+    with pytest.raises(ds.ScenarioError, match="holds a complete run"):
+        nothing.save(tmp_path)
+    assert ds.Run.load(tmp_path).complete
+    other = tmp_path / "other"
+    result.save(other)
+    provenance = other / "provenance.json"
+    provenance.write_text(provenance.read_text().replace('"complete": true', '"complete": false'))
+    nothing.save(other)
+    assert ds.Run.load(other).model is None
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(result: ds.Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ds.ScenarioError, match="file"):
+        result.save(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"attack": {"kind": "label_flip", "classes": 5}}, r"attack\.classes: 5 is not allowed: the task has 10"),
+        ({"defense": {"kind": "chain", "f": 60, "steps": ["nnm", "trimmed_mean"]}}, r"defense\.f: 60 of chain"),
+        ({"defense": ["nnm", {"kind": "krum", "f": 5}]}, r"defense\.f: 5 of krum is not allowed: at most 10 nodes"),
+        ({"topology": {"kind": "edge_list", "path": "a\0b"}}, r"topology\.path"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_before_anything_runs(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ds.ScenarioError, match=said):
+        ds.run(ds.Scenario(**SMALL).but(**change), progress=False)

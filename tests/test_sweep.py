@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -67,3 +69,55 @@ def test_it_shows_itself(both: ds.Comparison) -> None:
     assert "median" in both._repr_html_()
     assert repr(both) == "<Comparison (mean: 2, median: 2)>"
     assert len(both.plot().axes) == 4
+
+
+def test_an_interrupted_run_is_not_counted_as_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    import decai_sim.sweep as sweep
+
+    real, calls = sweep.run, []
+
+    def second_is_stopped(scenario: ds.Scenario, **options: object) -> ds.Run:
+        result = real(scenario, progress=False)
+        calls.append(scenario)
+        result.complete = len(calls) < 2
+        return result
+
+    monkeypatch.setattr(sweep, "run", second_is_stopped)
+    result = ds.compare({"first": BASE, "second": BASE.but(defense="median"), "third": BASE.but(seed=5)}, progress=False)
+    assert not result.complete
+    assert {label: len(runs) for label, runs in result.runs.items()} == {"first": 1, "second": 0, "third": 0}
+
+
+def test_labels_that_look_alike_get_folders_of_their_own(both: ds.Comparison, tmp_path: Path) -> None:
+    alike = ds.Comparison({"f=1": both.runs["mean"], "f>1": both.runs["median"], "×": both.runs["mean"]})
+    alike.save(tmp_path)
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3
+
+
+def test_nothing_finished_nothing_to_plot() -> None:
+    with pytest.raises(ds.ScenarioError, match="nothing to plot"):
+        ds.Comparison({"a": []}).plot()
+    assert ds.Comparison({"a": []}).rounds.empty
+
+
+USERS = """
+import decai_sim as ds
+
+class Silence(ds.attacks.UpdateAttack):
+    def __call__(self, honest, n_byzantine, generator, view=None):
+        return honest.new_zeros(n_byzantine, honest.shape[1])
+
+base = ds.Scenario(nodes=10, task="digits", attack={"kind": "silence", "fraction": 0.3},
+                   protocol={"kind": "federated", "rounds": 1, "fraction": 0.5})
+there = ds.compare({"a": base}, seeds=[1, 2], workers=2, progress=False)
+here = ds.compare({"a": base}, seeds=[1, 2], progress=False)
+assert not there.failures, there.failures
+assert [round(v, 3) for v in there.final["a"]] == [round(v, 3) for v in here.final["a"]]
+"""
+
+
+def test_workers_know_a_users_own_component(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(USERS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

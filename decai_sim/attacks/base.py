@@ -18,10 +18,12 @@ class View:
     """What the attackers of one round may use beside the honest rows they are shown.
 
     Attributes:
-        own: ``(b, d)``, the updates the attackers would have sent if they were honest; None if they did not train.
+        own: ``(b, d)``, the updates the attackers would have sent if they were honest; None if they did not train. In a run, in
+            the order they were finished, up to whoever is sending: the rows returned for those before it are not used.
         omniscient: the honest rows are *all* of the round's, seen before they were sent: the non-causal mode of the
             literature. Otherwise they are of the same model version and finished before the attacker sent.
-        n: how many rows the round will have, the attackers' included, if they know; None: those shown and their own.
+        n: how many rows the round may have, the attackers' included, if they know; None: those shown and their own. In a run,
+            how many nodes were sent this model version: some may never reply.
         f: how many of them are attackers, if they know; None: as many as are asked for.
     """
 
@@ -76,6 +78,13 @@ class UpdateAttack(Attack, abstract=True):
 
 class DataAttack(Attack, abstract=True):
     """An attack on what is learned from: changes the attackers' own training data before they train honestly."""
+
+    def check(self, classes: int) -> None:
+        """Find out before a run whether the attack suits a task with so many ``classes``.
+
+        Raises:
+            ScenarioError: it does not.
+        """
 
     def poison(self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Change one attacker's samples.

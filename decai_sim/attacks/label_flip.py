@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from decai_sim.attacks.base import DataAttack
+from decai_sim.errors import ScenarioError
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,10 @@ class LabelFlip(DataAttack):
     """
 
     classes: int = Field(default=10, ge=2)
+
+    def check(self, classes: int) -> None:
+        if self.classes != classes:
+            raise ScenarioError(f"attack.classes: {self.classes} is not allowed: the task has {classes} classes")
 
     def poison(self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         if y.numel() and int(y.max()) >= self.classes:

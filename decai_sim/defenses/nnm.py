@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from decai_sim.defenses.base import Context, Mixing
+from decai_sim.defenses.base import Context, Mixing, TooFewRowsError
 from decai_sim.defenses.distances import squared_distances
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class NNM(Mixing, kind="nnm"):
         n = len(updates)
         f = self.assumed_f(context)
         if f >= n:
-            raise ValueError(f"nnm.f: {f} is not allowed with {n} rows: choose at most {n - 1}, so that f < n")
+            raise TooFewRowsError(f"nnm.f: {f} is not allowed with {n} rows: choose at most {n - 1}, so that f < n")
         # -1 puts a row first among its own neighbours even where another row equals it.
         order = squared_distances(updates).fill_diagonal_(-1).argsort(dim=1, stable=True)
         matrix = updates.new_zeros(n, n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from flwr.app import RecordDict
 
 from decai_sim.attacks.base import UpdateAttack, View
 from decai_sim.flower import arrays
-from decai_sim.flower.executors import Content, Exchange, only_arrays
+from decai_sim.flower.executors import Content, Exchange, Finished, only_arrays
 
 if TYPE_CHECKING:
     from decai_sim.seeding import Streams
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
 class Adversary:
     """Replaces what Byzantine nodes reply.
 
-    An attacker may use honest updates of the same model version whose sender had finished by the time the attacker sent its own,
-    among those that reached the server; and all colluders' own updates that were finished by then.
+    An attacker may use what existed when it sent its own: honest updates of the same model version finished by then, among
+    those the server has read by the time it reads the attacker's; its colluders' own updates finished by then, among the same;
+    and how many nodes, and which of its colluders, were sent that version. Attackers that finish at the same instant act as one.
+    Omniscient attacks see all that has been read, whenever it was finished.
 
     Args:
         attack: what they send instead.
@@ -34,42 +38,41 @@ class Adversary:
 
     def corrupt(self, exchanges: Sequence[Exchange]) -> None:
         """Change the replies of attackers among ``exchanges`` in place; each reply must be there."""
-        training = [e for e in exchanges if e.is_training and e.reply is not None and e.reply.has_content()]
-        versions: dict[int, list[Exchange]] = {}
-        for exchange in training:
-            versions.setdefault(id(exchange.content), []).append(exchange)
-        for group in versions.values():
-            if any(exchange.node in self._nodes for exchange in group):
-                self._corrupt_version(group[0].content, group)
+        versions: dict[Content, dict[Finished, RecordDict]] = {}
+        for exchange in exchanges:
+            reply, content = exchange.reply, exchange.content
+            if exchange.is_training and reply is not None and reply.has_content() and not self._nodes.isdisjoint(content.asked):
+                assert exchange.finished_s is not None
+                _, model = only_arrays(arrays.snapshot(reply.content))
+                versions.setdefault(content, {})[Finished(exchange.node, exchange.finished_s, model)] = reply.content
+        for content, replies in versions.items():
+            content.finished = sorted([*content.finished, *replies], key=lambda update: (update.at_s, update.node))
+            if any(update.node in self._nodes for update in replies):
+                self._corrupt_version(content, replies)
 
-    def _corrupt_version(self, content: Content, group: list[Exchange]) -> None:
+    def _corrupt_version(self, content: Content, replies: dict[Finished, RecordDict]) -> None:
         self._reads += 1
         generator = self._streams.torch("attack", "send", self._reads)
-        # Honest rows first, by the time they were finished: what an attacker has seen is then a prefix.
-        group = sorted(group, key=lambda e: (e.node in self._nodes, e.finished_s, e.node))
-        attackers = [e for e in group if e.node in self._nodes]
-        finished = [e.finished_s for e in group[: len(group) - len(attackers)]]
-        _, model = only_arrays(content.record)
-        start = arrays.to_vector(model)
-        updates = arrays.to_matrix([only_arrays(_content(e))[1] for e in group]).sub_(start)
-        honest, own = updates[: len(finished)], updates[len(finished) :]
-        omniscient = self._attack.omniscient
+        # Both in the order of time: what an attacker knows is a prefix of each.
+        honest = [update for update in content.finished if update.node not in self._nodes]
+        own = [update for update in content.finished if update.node in self._nodes]
+        start = arrays.to_vector(only_arrays(content.record)[1])
+        rows = arrays.to_matrix([update.model for update in honest + own]).sub_(start)
+        omniscient, f = self._attack.omniscient, sum(node in self._nodes for node in content.asked)
 
-        def seen(at: int) -> int:
-            if omniscient:
-                return len(finished)
-            return sum(t <= attackers[at].finished_s for t in finished)  # type: ignore[operator]
+        def now(update: Finished) -> float:
+            return math.inf if omniscient else update.at_s
 
-        for visible, same in groupby(range(len(attackers)), key=seen):
-            at = list(same)
-            view = View(own=own[at], omniscient=omniscient, n=len(group), f=len(attackers))
-            crafted = start + self._attack(honest[:visible], len(at), generator, view)
-            for row, index in zip(crafted, at, strict=True):
-                reply = _content(attackers[index])
-                key, record = only_arrays(reply)
-                reply[key] = arrays.from_vector(row, record)
-
-
-def _content(exchange: Exchange) -> RecordDict:
-    assert exchange.reply is not None
-    return exchange.reply.content
+        sent = 0
+        for now_s, together in groupby(own, key=now):
+            first, sent = sent, sent + len(list(together))
+            if not any(update in replies for update in own[first:sent]):
+                continue
+            seen = bisect_right(honest, now_s, key=lambda update: update.at_s)
+            view = View(rows[len(honest) : len(honest) + sent], omniscient, n=len(content.asked), f=f)
+            crafted = self._attack(rows[:seen], sent, generator, view)[first:]
+            for update, row in zip(own[first:sent], crafted, strict=True):
+                if update in replies:
+                    reply = replies[update]
+                    key, record = only_arrays(reply)
+                    reply[key] = arrays.from_vector(start + row, record)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from decai_sim.world.sizes import ENVELOPE_BYTES
+
 if TYPE_CHECKING:
     from decai_sim.learning.store import Layout, Row, Store
 
 NPY_HEADER_BYTES = 128
 """What NumPy's file format puts before the values of a small array, as Flower serialises it."""
-ENVELOPE_BYTES = 256
-"""Metadata of a message on the wire: flwr 1.41's ``Message.deflate()`` measures 150 to 300 bytes."""
 
 
 class StoreArray(Array):

@@ -178,14 +178,17 @@ def sleeps_counted() -> Iterator[list[float]]:
 
 
 def _namespaces(apps: Iterable[ServerApp | ClientApp]) -> list[dict[str, Any]]:
-    """The global names of the modules that ``apps`` were written in, and of all others in the same packages."""
+    """The global names of the modules that ``apps`` were written in, and of all others in the same packages.
+
+    Flower's are not among them, nor are ours: the substitutes themselves need the real clocks.
+    """
     namespaces: dict[int, dict[str, Any]] = {}
     packages: set[str] = set()
 
     def visit(function: Any) -> None:
-        module = getattr(function, "__module__", None) or ""
-        if module.partition(".")[0] != "flwr":  # a mod's wrapper is Flower's own
-            packages.add(module.partition(".")[0])
+        package = (getattr(function, "__module__", None) or "").partition(".")[0]
+        if package not in {"flwr", "decai_sim"}:  # a mod's wrapper is Flower's own
+            packages.add(package)
             names = getattr(function, "__globals__", {})
             namespaces[id(names)] = names
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flwr.app import ArrayRecord, Context, Error, Message, MessageType, RecordDict
@@ -22,13 +22,27 @@ if TYPE_CHECKING:
     from decai_sim.seeding import Streams
 
 
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A model that a node has trained, as it left the node."""
+
+    node: int
+    at_s: float
+    model: ArrayRecord
+
+
 @dataclass(eq=False)
 class Content:
-    """What was pushed, frozen at that moment and shared by all messages that carried the same object."""
+    """What was pushed, frozen at that moment and shared by all messages that carried the same object.
+
+    ``asked`` are the nodes that were sent it to train; ``finished`` is what an adversary knows to have come of it.
+    """
 
     record: RecordDict
     nbytes: int
     row: Row | None = None
+    asked: list[int] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
 
 
 @dataclass(eq=False)

@@ -10,13 +10,13 @@ from flwr.serverapp import Grid
 
 from decai_sim.flower import apps, arrays, compat
 from decai_sim.flower.executors import Content, Exchange, Executor
+from decai_sim.world.world import SERVER
 
 if TYPE_CHECKING:
     from decai_sim.flower.adversary import Adversary
     from decai_sim.flower.handoff import AppThread
     from decai_sim.world.world import World
 
-SERVER = -1
 _SAME_INSTANT_LISTINGS = 100
 """A ``ServerApp`` that lists nodes this often without doing anything else is waiting for the list to change."""
 
@@ -99,13 +99,13 @@ class SimGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Replies that have arrived for ``message_ids``, in order of arrival, and errors for messages not known (any more).
 
-        If there is none for the second time at this instant, virtual time goes on to the next event first.
+        If there is no reply for the second time at this instant, virtual time goes on to the next event first.
         """
         self._app.checkpoint()
         wanted = dict.fromkeys(message_ids)
         ids = {i for i in wanted if i in self._open}
         unknown = [compat.message_unavailable(i) for i in wanted if i not in ids]
-        if ids and not unknown and not any(self._open[i].answered for i in ids):
+        if ids and not any(self._open[i].answered for i in ids):
             now = self._world.clock.now
             if self._pulled_in_vain_s == now:
                 self._app.wait_event(f"a reply to any of {len(ids)} messages")
@@ -113,7 +113,7 @@ class SimGrid(Grid):
         return unknown + self._collect(ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Push messages and wait, in virtual time, for all replies or for ``timeout`` seconds."""
+        """Push messages and wait, in virtual time, for all replies or for ``timeout`` seconds; later ones are ignored."""
         messages = list(messages)
         began = self._world.clock.now
         ids = set(self.push_messages(messages))
@@ -122,6 +122,8 @@ class SimGrid(Grid):
         exchanges = [self._open[i] for i in ids]
         self._wait(ids, until_s=None if timeout is None else began + timeout)
         replies = self._collect(ids)
+        for message_id in ids & self._open.keys():  # nobody else knows these ids
+            self._of_node[self._open.pop(message_id).node].discard(message_id)
         training = [exchange for exchange in exchanges if exchange.is_training]
         if training:
             self._record_round(training)
@@ -142,6 +144,8 @@ class SimGrid(Grid):
         if not 0 <= node < world.n or not world.membership.lists(node):
             self._fail(message_id, compat.node_unavailable(own), "the node is not connected")
             return message_id
+        if exchange.is_training:
+            content.asked.append(node)
         self._of_node.setdefault(node, set()).add(message_id)
         world.clock.at(exchange.expires_s, self._expire, message_id)
         kind = message.metadata.message_type

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from decai_sim.world.clock import Clock
 
 STATIC_PATIENCE_S = 60.0
-"""Virtual seconds of fruitless polling after which a wait is hopeless when nothing else is ever going to happen."""
+"""Virtual seconds of fruitless listing after which a wait is hopeless when nothing else is ever going to happen."""
 PATIENCE_S = 86_400.0
-"""The same in a world that still changes."""
+"""The same in a world that still changes, and for an app that only sleeps."""
+_FEW_LISTINGS, _FEW_SLEEPS = 10, 1000
+"""However long they took, so many are no polling yet: an app may sleep for days on purpose."""
 
 
 class _Killed(BaseException):
@@ -93,7 +95,8 @@ class AppThread:
         self._ticket = 0
         self._killed = False
         self._failure: BaseException | None = None
-        self._polls, self._polling_since_s, self._listed = 0, 0.0, False
+        self._listed = False
+        self._fruitless: dict[bool, tuple[int, float]] = {}
         self._thread: threading.Thread | None = None
         director.apps.append(self)
 
@@ -184,19 +187,25 @@ class AppThread:
         """Sleep in virtual time.
 
         Raises:
-            StalledError: the app does nothing but list nodes and sleep, and has for too long.
+            StalledError: the app does nothing but sleep, or list nodes and sleep, and has for too long.
         """
         clock = self._director.clock
-        if self._listed and not self.busy():
-            self._polls += 1
-            if clock.now - self._polling_since_s > (STATIC_PATIENCE_S if clock.idle else PATIENCE_S):
+        if self.busy():
+            self.acts()
+        else:
+            times, since_s = self._fruitless.get(self._listed, (0, clock.now))
+            few = _FEW_LISTINGS if self._listed else _FEW_SLEEPS
+            if times >= few and clock.now - since_s > (STATIC_PATIENCE_S if self._listed and clock.idle else PATIENCE_S):
+                doing, why = "sleep", "nothing it has asked for is under way"
+                if self._listed:
+                    doing, why = "list nodes and sleep", "it waits for more nodes than are ever listed at once"
                 self._leave(
                     StalledError(
-                        f"{self.name} has done nothing but list nodes and sleep since virtual time {self._polling_since_s:.0f} s "
-                        f"({self._polls} times): it waits for more nodes than are ever listed at once; "
+                        f"{self.name} has done nothing but {doing} since virtual time {since_s:.0f} s ({times} times): {why}; "
                         f"listed now: {self.listing()}"
                     )
                 )
+            self._fruitless[self._listed] = times + 1, since_s
         self._listed = False
         self.wait(f"the end of a sleep of {seconds:g} s", clock.now + seconds)
 
@@ -206,4 +215,4 @@ class AppThread:
 
     def acts(self) -> None:
         """Note that the app has done something, or got something new."""
-        self._polls, self._polling_since_s = 0, self._director.clock.now
+        self._fruitless.clear()

@@ -80,6 +80,12 @@ class Host:
         executor: Executor = MessageExecutor(client_app, self.world.n, self.streams, self.run_config, self.work_flops)
         if isinstance(client_app, TaskClientApp):
             problem = self.problem()
+            theirs, ours = (client_app.task, client_app.seed), (problem.task, self.streams.seed)
+            if theirs != ours:
+                raise ScenarioError(
+                    f"client_app: TaskClientApp({theirs[0]!r}, seed={theirs[1]}) is not allowed in a scenario "
+                    f"with task={ours[0]!r}, seed={ours[1]}: give both the same task and seed"
+                )
             executor = CohortExecutor(problem, Store(problem.layout.d, problem.device), executor, thread.checkpoint)
         elif isinstance(self.attack, DataAttack):
             raise ScenarioError(

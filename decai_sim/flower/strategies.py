@@ -20,7 +20,8 @@ from decai_sim.flower import arrays
 class CappedFedAvg(FedAvg):
     """Flower's ``FedAvg``, asking a fixed number of nodes or, while fewer are listed, all of them.
 
-    Flower's own ``fraction_train`` is a share of the nodes listed at the moment, and waits if they are fewer than the minimum.
+    Flower's own ``fraction_train`` is a share of the nodes listed at the moment, and waits if they are fewer than the minimum;
+    and it fails when nobody who replied holds any samples: here such a round leaves the model as it is.
 
     Args:
         n_train: nodes asked each round.
@@ -35,6 +36,15 @@ class CappedFedAvg(FedAvg):
         """Ask ``n_train`` nodes, or as many as are listed; at least one."""
         self.min_train_nodes = max(1, min(self.n_train, len(list(grid.get_node_ids()))))
         return super().configure_train(server_round, arrays, config, grid)
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """As ``FedAvg``; None when the replies weigh nothing."""
+        replies = list(replies)
+        metrics = [record for m in replies if m.has_content() for record in m.content.metric_records.values()]
+        if metrics and all(record.get(self.weighted_by_key) == 0 for record in metrics):
+            log(WARNING, "aggregate_train: round %d is passed over: nobody who replied has any samples", server_round)
+            return None, None
+        return super().aggregate_train(server_round, replies)
 
 
 class RuleStrategy(CappedFedAvg):

@@ -84,7 +84,8 @@ def train_together(
     lengths = [len(own) for own in steps]
     if lengths != sorted(lengths, reverse=True):
         raise ValueError("train_together: nodes must come with the most samples first")
-    index = np.zeros((len(who), max(lengths, default=0), plan.batch_size), np.int64)
+    widest = max((len(batch) for own in steps for batch in own), default=0)
+    index = np.zeros((len(who), max(lengths, default=0), widest), np.int64)
     mask = np.zeros(index.shape, np.float32)
     for i, of_node in enumerate(steps):
         for s, batch in enumerate(of_node):

@@ -78,6 +78,13 @@ class Protocol(Component, family="protocols"):
     needs_connected: ClassVar[bool] = False
     """Whether the topology must be connected for the protocol to make sense."""
 
+    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
+        """Find out before a run whether the protocol suits the rest of a scenario.
+
+        Raises:
+            ScenarioError: it does not.
+        """
+
     def run(self, lab: Lab) -> None:
         """Run to the end, leaving rounds and model in ``lab``.
 

@@ -10,14 +10,14 @@ from pydantic import Field
 from decai_sim.attacks.base import UpdateAttack
 from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
 from decai_sim.protocols.base import Lab, Protocol
+from decai_sim.world.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
     import torch
 
+    from decai_sim.attacks import Attack
+    from decai_sim.defenses import Rule
     from decai_sim.learning.training import Plan
-
-ENVELOPE_BYTES = 256
-"""Envelope of a message, as in the federation."""
 
 
 class DPSGD(Protocol, kind="dpsgd"):
@@ -54,18 +54,21 @@ class DPSGD(Protocol, kind="dpsgd"):
         """The number of rounds."""
         return self.rounds
 
+    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
+        """Refuse what the protocol does not do: rules, and attacks on what is sent."""
+        if defense is not None:
+            raise ScenarioError(f"defense: {defense.to_config()} is not allowed: protocol 'dpsgd' averages, it takes no rule")
+        if isinstance(attack, UpdateAttack):
+            raise ScenarioError(
+                f"attack.kind: {attack.kind!r} is not allowed: under protocol 'dpsgd' only attacks on data are carried out"
+            )
+
     def run(self, lab: Lab) -> None:
         """Run the rounds; ``rounds.accuracy`` is that of the mean of all nodes' models."""
         from decai_sim.learning import cohort
         from decai_sim.learning.store import Store
         from decai_sim.learning.training import Plan
 
-        if lab.defense is not None:
-            raise ScenarioError(f"defense: {lab.defense.to_config()} is not allowed: protocol 'dpsgd' averages, it takes no rule")
-        if isinstance(lab.attack, UpdateAttack):
-            raise ScenarioError(
-                f"attack.kind: {lab.attack.kind!r} is not allowed: under protocol 'dpsgd' only attacks on data are carried out"
-            )
         problem, n, graph = lab.problem, lab.world.n, lab.graph
         neighbours = [sorted(graph[node]) for node in range(n)]
         plan = Plan(self.local_epochs, self.batch_size, self.lr)

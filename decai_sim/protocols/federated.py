@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context, MetricRecord
     from flwr.serverapp import Grid
 
+    from decai_sim.attacks import Attack
     from decai_sim.defenses import Defense, Rule
 
 
@@ -53,6 +54,20 @@ class Federated(Protocol):
         """The number of rounds."""
         return self.rounds
 
+    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
+        """Refuse an ``f`` that no round can satisfy."""
+        n = self._asked(nodes)
+        steps: tuple[Defense, ...] = () if defense is None else (defense, *getattr(defense, "steps", ()))
+        for step in steps:
+            if step.f is not None and 2 * step.f >= n:
+                raise ScenarioError(
+                    f"defense.f: {step.f} of {step.kind} is not allowed: at most {n} nodes reply a round, so at most "
+                    f"{(n - 1) // 2} may be assumed Byzantine"
+                )
+
+    def _asked(self, nodes: int) -> int:
+        return max(1, whole_share(self.fraction, nodes))
+
     def run(self, lab: Lab) -> None:
         """Run the federation."""
         from flwr.serverapp import ServerApp
@@ -62,8 +77,7 @@ class Federated(Protocol):
         from decai_sim.learning.training import Plan
 
         problem = lab.problem
-        n_train = max(1, whole_share(self.fraction, lab.world.n))
-        _check_f(lab.defense, n_train)
+        n_train = self._asked(lab.world.n)
         plan = Plan(self.local_epochs, self.batch_size, self.lr)
         host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, stop=lab.stop)
 
@@ -98,14 +112,3 @@ class Federated(Protocol):
             )
 
         host.run(server_app, apps.TaskClientApp(lab.task, lab.streams.seed))
-
-
-def _check_f(defense: Rule | None, n: int) -> None:
-    """Refuse an ``f`` that no round can satisfy, before anything runs."""
-    steps: tuple[Defense, ...] = () if defense is None else getattr(defense, "steps", (defense,))
-    for step in steps:
-        if step.f is not None and 2 * step.f >= n:
-            raise ScenarioError(
-                f"defense.f: {step.f} of {step.kind} is not allowed: at most {n} nodes reply a round, so at most {(n - 1) // 2} "
-                "may be assumed Byzantine"
-            )

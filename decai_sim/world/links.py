@@ -19,7 +19,7 @@ class Links:
     A message waits for its turn in the sender's upload queue (first in, first out), is transmitted at the slower of the two
     access rates and arrives one latency later. A fast sender's queue is busy only as long as its own rate needs: a server feeds
     many slow receivers at once. The message dies if it is lost on the way, if its sender vanishes before the last byte is out,
-    or if its receiver is not there when it arrives.
+    or if its receiver goes meanwhile or is not there when it arrives.
     """
 
     def __init__(self, clock: Clock, paths: Paths, nodes: Nodes, trace: Trace) -> None:
@@ -64,7 +64,8 @@ class Links:
         if self._paths.loses(src, dst, k):
             self._trace.settle(row, arrival, "lost")
             return
-        self._clock.at(arrival, self._arrive, row, src, self._nodes.session[src], out, dst, nbytes, deliver, args)
+        session = self._nodes.session
+        self._clock.at(arrival, self._arrive, row, src, session[src], out, dst, session[dst], nbytes, deliver, args)
 
     def _arrive(
         self,
@@ -73,13 +74,14 @@ class Links:
         session: int,
         out_s: float,
         dst: int,
+        receiving: int,
         nbytes: int,
         deliver: Callable[..., object],
         args: tuple[Any, ...],
     ) -> None:
         nodes = self._nodes
         cut_off = nodes.session[src] != session and nodes.ended_s[src][session] < out_s
-        if cut_off or not nodes.online[dst]:
+        if cut_off or not nodes.online[dst] or nodes.session[dst] != receiving:
             self._trace.settle(row, self._clock.now, "offline")
             return
         self._trace.settle(row, self._clock.now, "delivered")

@@ -120,6 +120,18 @@ def test_client_side_privacy_runs_with_its_mod() -> None:
     assert all(np.isfinite(array.numpy()).all() for array in results[0].arrays.values())
 
 
+def test_a_round_in_which_nobody_has_samples_is_passed_over() -> None:
+    plan = ds.flower.CappedFedAvg(2)
+    instruction = Message(RecordDict(), 2, "train")
+
+    def reply(num_examples: int) -> Message:
+        metrics = MetricRecord({"num-examples": num_examples})
+        return Message(RecordDict({"arrays": ArrayRecord({"w": torch.ones(2)}), "metrics": metrics}), reply_to=instruction)
+
+    assert plan.aggregate_train(1, [reply(0), reply(0)]) == (None, None)
+    assert plan.aggregate_train(1, [reply(0), reply(3)])[0] is not None
+
+
 # -- stored arrays are Flower's arrays ----------------------------------------------------------------------------------------
 
 

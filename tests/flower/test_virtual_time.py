@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import signal
@@ -372,6 +373,68 @@ def test_an_app_cannot_swallow_the_stall(serve: Serve, adder: ClientApp) -> None
         serve(work, adder, ds.Scenario(nodes=4), work_flops=1.0)
 
 
+def test_an_app_that_sleeps_for_ever_stalls_and_one_that_sleeps_for_a_month_does_not(serve: Serve, adder: ClientApp) -> None:
+    def forever(grid: Grid) -> None:
+        while True:
+            sleep(1)
+
+    with pytest.raises(ds.StalledError, match="nothing but sleep since virtual time 0 s"):
+        serve(forever, adder, ds.Scenario(nodes=2))
+    paced = [sleep] * 30
+
+    def patient(grid: Grid) -> int:
+        for nap in paced:
+            nap(86_400)
+        for _ in range(8):  # an app may also look around while nothing changes
+            list(grid.get_node_ids())
+            sleep(3600)
+        return len(list(grid.send_and_receive(instructions(grid))))
+
+    assert serve(patient, adder, ds.Scenario(nodes=2), work_flops=1.0)[1] == 2
+
+
+def test_asking_again_for_replies_already_pulled_does_not_stop_time(serve: Serve, adder: ClientApp) -> None:
+    def work(grid: Grid) -> list[int]:
+        ids, got = grid.push_messages(instructions(grid)), []
+        for _ in range(100):
+            got += [node_of(reply) for reply in grid.pull_messages(ids) if reply.has_content()]
+            if len(got) == len(ids):
+                break
+        return got
+
+    _, got = serve(work, adder, ds.Scenario(nodes=5, network={"kind": "internet"}), work_flops=1e9)
+    assert sorted(got) == [0, 1, 2, 3, 4]
+
+
+def test_what_misses_the_deadline_is_let_go(serve: Serve) -> None:
+    scenario = ds.Scenario(
+        nodes=20, task="digits", network={"kind": "internet"}, devices={"kind": "mix", "phone": 0.5, "gpu": 0.5}
+    )
+    initial, deadline_s = ds.flower.initial_model(scenario.task, 0, 20), [3600.0]
+
+    def work(grid: Any) -> tuple[list[int], list[int], int]:
+        store = grid._executor._store
+        content = RecordDict({"arrays": initial, "config": ConfigRecord({"server-round": 1, "local-epochs": 2})})
+        replied, left = [], []
+        for _ in range(3):
+            messages = [Message(content, node, "train") for node in grid.get_node_ids()]
+            replies = list(grid.send_and_receive(messages, timeout=deadline_s[0]))
+            replied.append(len(replies))
+            left.append(len(grid._open) + sum(map(len, grid._of_node.values())) + grid._app.busy())
+        del replies
+        sleep(10_000)
+        return replied, left, len(store._matrix) - len(store._free)
+
+    client_app = ds.flower.TaskClientApp(scenario.task, 0)
+    patient, _ = serve(work, client_app, scenario)
+    deadline_s[0] = float(patient.messages[patient.messages.kind == "train_reply"].t_delivered_s[:20].median())
+    run, (replied, left, rows) = serve(work, client_app, scenario)
+    assert 0 < replied[0] < 20
+    assert left == [0, 0, 0]
+    assert rows == 0
+    assert (run.messages.kind == "train_reply").sum() == 60  # delivered all the same, and ignored
+
+
 # -- failures and refusals ----------------------------------------------------------------------------------------------------
 
 
@@ -476,12 +539,56 @@ def test_an_update_attack_changes_exactly_the_replies_of_byzantine_nodes(serve: 
     assert run.rounds.n_byzantine.tolist() == [3]
 
 
+def test_our_client_app_with_another_task_or_seed_than_the_scenarios_is_refused_in_one_line(serve: Serve) -> None:
+    scenario = ds.Scenario(nodes=2, task="digits", seed=4)
+    with pytest.raises(ds.ScenarioError, match=r"seed=5.* seed=4") as caught:
+        serve(federate(1), ds.flower.TaskClientApp(scenario.task, 5), scenario)
+    assert "\n" not in str(caught.value)
+    other = scenario.but(task={"kind": "digits", "partition": {"kind": "dirichlet", "alpha": 0.125}}).task
+    with pytest.raises(ds.ScenarioError, match=r"0\.125"):
+        serve(federate(1), ds.flower.TaskClientApp(other, 4), scenario)
+
+
 # -- the process the runs live in ---------------------------------------------------------------------------------------------
 
 
 def globals_now() -> list[Any]:
     named = [time_module.sleep, time_module.time, time_module.monotonic, sleep, time, vars(message_module)["now"]]
     return [*named, vars(message_module)["TaskIdentity"], logging.getLogger("flwr").level]
+
+
+def test_other_threads_keep_the_real_time_during_a_run() -> None:
+    began, done, ticks = threading.Event(), threading.Event(), {"plain": 0, "asyncio": 0}
+    failures: list[BaseException] = []
+
+    def plain() -> None:
+        while not done.is_set():
+            assert time_module.time() > EPOCH - 365 * 86_400
+            time_module.monotonic()
+            time_module.sleep(0)
+            ticks["plain"] += began.is_set()
+
+    async def beat() -> None:
+        while not done.is_set():
+            await asyncio.sleep(0.001)
+            ticks["asyncio"] += began.is_set()
+
+    def kept(work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=kept, args=(work,)) for work in (plain, lambda: asyncio.run(beat()))]
+    for thread in threads:
+        thread.start()
+    began.set()
+    ds.run(ds.Scenario(nodes=4, task="digits", protocol={"kind": "federated", "rounds": 20, "fraction": 1.0}), progress=False)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert min(ticks.values()) > 0
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -58,8 +58,8 @@ class EdgeList(Topology):
         """The graph of the file; ``seed`` changes nothing."""
         try:
             text = self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "is not a text file" if isinstance(error, UnicodeDecodeError) else error.strerror or "cannot be read"
+        except (OSError, ValueError) as error:  # ValueError: no text, or no name a file can have
+            reason = "is not a text file" if isinstance(error, UnicodeDecodeError) else str(getattr(error, "strerror", error))
             raise ScenarioError(f"topology.path: {str(self.path)!r} is not allowed: {reason}") from None
         edges = []
         for number, line in enumerate(text.splitlines(), 1):
