@@ -17,7 +17,7 @@ from flwr.serverapp import Grid, ServerApp, strategy
 from flwr.supercore.inflatable.inflatable_object import InflatableObject
 
 import decai_sim as ds
-from decai_sim.flower import arrays
+from decai_sim.flower import arrays, compat
 from decai_sim.flower.arrays import StoreArray
 from decai_sim.flower.executors import CohortExecutor
 from decai_sim.learning.store import Layout, Row, Store
@@ -122,14 +122,17 @@ def test_client_side_privacy_runs_with_its_mod() -> None:
 
 def test_a_round_in_which_nobody_has_samples_is_passed_over() -> None:
     plan = ds.flower.CappedFedAvg(2)
-    instruction = Message(RecordDict(), 2, "train")
 
     def reply(num_examples: int) -> Message:
         metrics = MetricRecord({"num-examples": num_examples})
-        return Message(RecordDict({"arrays": ArrayRecord({"w": torch.ones(2)}), "metrics": metrics}), reply_to=instruction)
+        return Message(
+            RecordDict({"arrays": ArrayRecord({"w": torch.ones(2)}), "metrics": metrics}),
+            reply_to=Message(RecordDict(), 2, "train"),
+        )
 
-    assert plan.aggregate_train(1, [reply(0), reply(0)]) == (None, None)
-    assert plan.aggregate_train(1, [reply(0), reply(3)])[0] is not None
+    with compat.substituted(), compat.entered(compat.Session(1, lambda: 0.0)):
+        assert plan.aggregate_train(1, [reply(0), reply(0)]) == (None, None)
+        assert plan.aggregate_train(1, [reply(0), reply(3)])[0] is not None
 
 
 # -- stored arrays are Flower's arrays ----------------------------------------------------------------------------------------
