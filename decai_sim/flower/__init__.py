@@ -73,6 +73,20 @@ def run(
     Raises:
         ScenarioError: the apps or the attack cannot be run this way.
         StalledError: the ``ServerApp`` waits for what cannot come.
+
+    Example:
+        >>> import decai_sim as ds
+        >>> from flwr.app import ConfigRecord
+        >>> from flwr.serverapp import ServerApp
+        >>> scenario = ds.Scenario(nodes=4, task="digits", network="internet")
+        >>> server = ServerApp()
+        >>> @server.main()
+        ... def main(grid, context):
+        ...     strategy = ds.flower.CappedFedAvg(n_train=4)
+        ...     _ = strategy.start(grid, ds.flower.initial_model(scenario.task, scenario.seed, 4), num_rounds=2)
+        >>> client = ds.flower.TaskClientApp(scenario.task, scenario.seed)
+        >>> ds.flower.run(server, client, scenario).rounds.n_replied.tolist()
+        [4, 4]
     """
     # The front door lies in this package for its users; the work is done further up, where Run is known.
     from decai_sim.runs import run_apps

@@ -84,6 +84,11 @@ class TaskClientApp(ClientApp):
     Args:
         task: what is learned.
         seed: decides the partition, the initial model and the order of samples.
+
+    Example:
+        >>> from decai_sim.learning import Digits
+        >>> TaskClientApp(Digits(), seed=7).seed
+        7
     """
 
     def __init__(self, task: Task, seed: int) -> None:
@@ -135,5 +140,10 @@ def initial_model(task: Task, seed: int, n: int) -> ArrayRecord:
         task: what is learned.
         seed: decides the draw, as it does for :class:`TaskClientApp`.
         n: number of nodes.
+
+    Example:
+        >>> from decai_sim.learning import Digits
+        >>> [array.shape for array in initial_model(Digits(), seed=7, n=4).values()]
+        [(10, 64), (10,)]
     """
     return initial_record(_problem(task, n, seed))

@@ -36,6 +36,13 @@ class SimGrid(Grid):
         executor: who does the nodes' work.
         app: the thread of the ``ServerApp`` that holds the grid.
         adversary: who tampers with replies; None: nobody.
+
+    Example:
+        It is made by :func:`decai_sim.flower.run`, whose example shows a ``ServerApp`` at work on one.
+
+        >>> from flwr.serverapp import Grid
+        >>> issubclass(SimGrid, Grid)
+        True
     """
 
     def __init__(self, world: World, executor: Executor, app: AppThread, adversary: Adversary | None = None) -> None:

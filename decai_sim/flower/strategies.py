@@ -26,6 +26,10 @@ class CappedFedAvg(FedAvg):
     Args:
         n_train: nodes asked each round.
         options: as for ``FedAvg``.
+
+    Example:
+        >>> CappedFedAvg(n_train=100).n_train
+        100
     """
 
     def __init__(self, n_train: int, **options: Any) -> None:
@@ -55,6 +59,11 @@ class RuleStrategy(CappedFedAvg):
         byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
         n_train: nodes asked each round.
         options: as for ``FedAvg``.
+
+    Example:
+        >>> from decai_sim.defenses import NNM, TrimmedMean
+        >>> RuleStrategy(NNM() >> TrimmedMean(), byzantine_fraction=0.2, n_train=100).rule.to_config()[0]["kind"]
+        'nnm'
     """
 
     def __init__(self, rule: Rule, byzantine_fraction: float, n_train: int, **options: Any) -> None:
