@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,19 @@ def test_a_folder_that_cannot_be_written_to_is_named(result: ds.Run, tmp_path: P
 def test_what_does_not_fit_together_is_refused_before_anything_runs(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ds.ScenarioError, match=said):
         ds.run(ds.Scenario(**SMALL).but(**change), progress=False)
+
+
+def test_a_round_with_too_few_replies_is_passed_over_and_said() -> None:
+    scenario = ds.Scenario(**SMALL).but(
+        defense=[{"kind": "nnm", "f": 8}, {"kind": "trimmed_mean", "f": 8}],
+        churn={"kind": "exponential", "mean_online_s": 20, "mean_offline_s": 40},
+        protocol__fraction=1,
+        protocol__rounds=2,
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", RuntimeWarning)
+        run = ds.run(scenario, progress=False)
+    passed_over = [str(warning.message) for warning in said if "passed over" in str(warning.message)]
+    assert passed_over[0].startswith("round 1 is passed over, the model stays as it was: nnm.f: 8")
+    assert len(run.rounds) == 2
+    assert run.rounds["n_replied"].max() <= 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from logging import INFO, WARNING
 from typing import Any
@@ -99,7 +100,9 @@ class RuleStrategy(CappedFedAvg):
         try:
             aggregate = self.rule(updates, context)
         except TooFewRowsError as error:
-            log(WARNING, "aggregate_train: round %d is passed over: %s", server_round, error)
+            warnings.warn(
+                f"round {server_round} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2
+            )
             return None, None
         self._previous = aggregate
         return arrays.from_vector(start + aggregate, self._model), None
