@@ -48,7 +48,7 @@ def _plain(value: Any) -> Any:
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="A scenario in YAML.")],
-    changes: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted field.")] = [],  # noqa: B006
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted field.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/RUN_ID.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +58,7 @@ def run(
     from decai_sim.scenario import Scenario
     from decai_sim.viz import figures
 
-    scenario = Scenario.load(file, _changes(changes))
+    scenario = Scenario.load(file, _changes(changes or []))
     scenario.check()
     folder = writable(out or Path("runs") / scenario.id)
     result = execute(scenario, progress=not as_json)
