@@ -17,7 +17,7 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell decai_sim tests notebooks README.md CHANGELOG.md data/README.md
+	$(BIN)/codespell decai_sim tests notebooks README.md CHANGELOG.md CONTRIBUTING.md data/README.md
 
 lab: .venv/.installed
 	$(BIN)/decai-sim lab
