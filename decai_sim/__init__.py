@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decai_sim import attacks, defenses, flower, learning, protocols, testing, viz, world
     from decai_sim.component import Component, kinds
     from decai_sim.errors import DecaiError, RunStoppedError, ScenarioError, StalledError
+    from decai_sim.run_view import RunView
     from decai_sim.runs import Run, run
     from decai_sim.scenario import Scenario
     from decai_sim.seeding import Streams
@@ -33,6 +34,7 @@ __all__ = [
     "DecaiError",
     "Run",
     "RunStoppedError",
+    "RunView",
     "Scenario",
     "ScenarioError",
     "StalledError",
@@ -61,6 +63,7 @@ _ATTRIBUTES = {
     "DecaiError": "errors",
     "Run": "runs",
     "RunStoppedError": "errors",
+    "RunView": "run_view",
     "Scenario": "scenario",
     "ScenarioError": "errors",
     "StalledError": "errors",

@@ -121,8 +121,8 @@ def kinds(family: str) -> dict[str, type[Component]]:
 
     Example:
         >>> import decai_sim.attacks
-        >>> list(kinds("attacks"))[:3]
-        ['alie', 'label_flip', 'sign_flip']
+        >>> kinds("attacks")["sign_flip"]
+        <class 'decai_sim.attacks.sign_flip.SignFlip'>
     """
     if family not in _FAMILIES:
         raise ScenarioError(f"family: {family!r} is not allowed: choose from {', '.join(families())}")

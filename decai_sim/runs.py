@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import platform
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from decai_sim.defenses import Rule
+    from decai_sim.learning.problem import Problem
+    from decai_sim.viz.network_view import NetworkView
+    from decai_sim.viz.replay import Replay
 
 FRAMES = ("rounds", "nodes", "events", "messages")
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
@@ -51,7 +56,8 @@ class Run:
         nodes: ``node, region, device, byzantine, n_samples, online_s, bytes_up, bytes_down``.
         events: ``t_s, node, kind, detail``.
         messages: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``; the server is node −1.
-        trace_digest: SHA-256 over events and messages: equal digests, equal histories.
+        trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
+            content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end.
         provenance: scenario, seed, versions, git state, wall and virtual time.
         model: the final model's parameters ``(d,)``, where there is a single one.
@@ -96,7 +102,7 @@ class Run:
         state = "" if self.complete else ", stopped early"
         return (
             f"<Run {self.run_id}: {self.scenario.nodes} nodes, {s['rounds']} rounds{state}, accuracy {s['accuracy']:.3f}, "
-            f"{_duration(3600 * s['virtual_hours'])} of virtual time, {s['gigabytes']:.2f} GB>"
+            f"{duration(3600 * s['virtual_hours'])} of virtual time, {s['gigabytes']:.2f} GB>"
         )
 
     def _repr_html_(self) -> str:
@@ -109,7 +115,7 @@ class Run:
             "defense": "none" if sc.defense is None else _short(sc.defense),
             "rounds": f"{s['rounds']}" + ("" if self.complete else " (stopped early)"),
             "test accuracy": f"{s['accuracy']:.1%}",
-            "virtual time": _duration(3600 * s["virtual_hours"]),
+            "virtual time": duration(3600 * s["virtual_hours"]),
             "traffic": f"{s['gigabytes']:.2f} GB in {s['messages']:,} messages",
         }
         rows = "".join(
@@ -117,6 +123,64 @@ class Run:
             for k, v in cells.items()
         )
         return f"<table><caption style='text-align:left'>run <code>{self.run_id}</code></caption>{rows}</table>"
+
+    def replay(self) -> Replay:
+        """What state every node was in when: online, training, rejected by the rule; for the network view."""
+        from decai_sim.viz.replay import Replay
+
+        return Replay.of(
+            self.events, self.nodes["byzantine"].to_numpy(dtype=bool), self.provenance["virtual_s"], self.rounds["t_s"].to_numpy()
+        )
+
+    def network_view(self) -> NetworkView:
+        """An interactive map of the network that replays the run; see :class:`~decai_sim.viz.network_view.NetworkView`.
+
+        Raises:
+            ScenarioError: the topology or the data of a run loaded from elsewhere cannot be had here.
+        """
+        from decai_sim.viz.network_view import NetworkView
+
+        scenario = self.scenario
+        kind = scenario.topology.kind.replace("_", " ")
+        protocol = scenario.protocol
+        used = "" if protocol.uses_topology else f"; not used by {protocol.kind}, whose nodes talk to the server alone"
+        return NetworkView(
+            scenario.graph(),
+            nodes=self.nodes,
+            class_counts=self._problem.class_counts() if self._problem is not None else None,
+            class_names=self._problem.class_names if self._problem is not None else None,
+            replay=self.replay(),
+            caption=f"Links: {kind}{used}.",
+        )
+
+    def node_accuracy(self) -> pd.Series:
+        """How well the final model does on each node's own samples, 0…1: who is served, and who is not.
+
+        Samples are those of the scenario's data before any attack on them; a node without samples has no accuracy (NaN).
+
+        Raises:
+            ScenarioError: the run has no single final model of the scenario's task.
+
+        Example:
+            >>> import decai_sim as ds
+            >>> scenario = ds.Scenario(nodes=4, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
+            >>> bool(ds.run(scenario, progress=False).node_accuracy().between(0.3, 1).all())
+            True
+        """
+        import torch
+
+        if self.model is None or self._problem is None:
+            raise ScenarioError("node_accuracy: this run has no single final model of its scenario's task")
+        return pd.Series(self._problem.node_accuracy(torch.as_tensor(self.model)), name="accuracy").rename_axis("node")
+
+    @cached_property
+    def _problem(self) -> Problem | None:
+        """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
+        from decai_sim.learning.problem import Problem
+
+        if self.nodes["n_samples"].isna().any():
+            return None
+        return Problem(self.scenario.task, self.scenario.nodes, Streams(self.scenario.seed))
 
     def plot(self) -> Figure:
         """Accuracy against virtual time and against bytes, and who was online when."""
@@ -190,12 +254,22 @@ class Run:
         )
 
 
-def run(scenario: Scenario, *, progress: bool = True, stop: threading.Event | None = None, device: str = "auto") -> Run:
+def run(
+    scenario: Scenario,
+    *,
+    progress: bool = True,
+    live: bool = False,
+    on_round: Callable[[dict[str, Any]], object] | None = None,
+    stop: threading.Event | None = None,
+    device: str = "auto",
+) -> Run:
     """Run a scenario.
 
     Args:
         scenario: what to run.
         progress: show a progress bar.
+        live: in a notebook, draw the accuracy as rounds finish.
+        on_round: called after each round with its row of :attr:`Run.rounds`, in a thread of the run's own.
         stop: ends the run within about a second when set.
         device: where tensors live: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
 
@@ -203,7 +277,7 @@ def run(scenario: Scenario, *, progress: bool = True, stop: threading.Event | No
         The :class:`Run`; after Ctrl-C or ``stop``, what there is of it, with ``complete`` False.
 
     Raises:
-        ScenarioError: the scenario cannot be run; nothing has been run then.
+        ScenarioError: the scenario cannot be run, or ``live`` was asked for outside a notebook; nothing has been run then.
         StalledError: somebody waits, in virtual time, for what cannot come.
 
     Example:
@@ -213,7 +287,18 @@ def run(scenario: Scenario, *, progress: bool = True, stop: threading.Event | No
         >>> len(r.rounds), r.complete, r.accuracy > 0.3
         (2, True, True)
     """
-    return _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, scenario.protocol.total_rounds)
+    watchers = [] if on_round is None else [on_round]
+    if live:
+        from decai_sim.viz.live import LiveFigure
+
+        scenario.check()
+        figure = LiveFigure.displayed()
+        watchers.append(figure.add)
+    total = scenario.protocol.total_rounds
+    result = _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, total, watchers)
+    if live:
+        figure.draw()
+    return result
 
 
 def run_apps(
@@ -266,6 +351,7 @@ def _execute(
     stop: threading.Event | None,
     device: str,
     total: int | None,
+    watchers: Sequence[Callable[[dict[str, Any]], object]] = (),
 ) -> Run:
     from tqdm.auto import tqdm
 
@@ -280,7 +366,10 @@ def _execute(
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 
     def on_round(record: dict[str, Any]) -> None:
-        bar.set_postfix_str(f"accuracy {record['accuracy']:.3f}, virtual time {_duration(record['t_s'])}", refresh=False)
+        row = _row(record, byzantine)
+        for watch in watchers:
+            watch(row)
+        bar.set_postfix_str(f"accuracy {record['accuracy']:.3f}, virtual time {duration(record['t_s'])}", refresh=False)
         bar.update()
 
     lab = Lab(
@@ -321,7 +410,13 @@ def writable(folder: str | Path) -> Path:
     return folder
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words, in the unit that suits it.
+
+    Example:
+        >>> duration(90), duration(5000)
+        ('90.0 s', '83.3 min')
+    """
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 3 * length:
             return f"{seconds / length:.1f} {unit}"
@@ -341,13 +436,18 @@ def _device(name: str) -> str:
     return name
 
 
+def _row(record: dict[str, Any], byzantine: frozenset[int]) -> dict[str, Any]:
+    """A protocol's record of a round as a row of ``rounds``."""
+    whole = {**record, "n_byzantine": sum(node in byzantine for node in record["replied"])}
+    return {name: whole.get(name, math.nan) for name in _ROUND_COLUMNS}
+
+
 def _collect(scenario: Scenario, lab: Lab, complete: bool, wall_s: float) -> Run:
     world = lab.world
-    records = [{**record, "n_byzantine": sum(node in lab.byzantine for node in record["replied"])} for record in lab.rounds]
     n = world.n
     known = "problem" in vars(lab)
     frames = {
-        "rounds": pd.DataFrame(records, columns=list(_ROUND_COLUMNS)),
+        "rounds": pd.DataFrame([_row(record, lab.byzantine) for record in lab.rounds], columns=list(_ROUND_COLUMNS)),
         "nodes": pd.DataFrame(
             {
                 "node": np.arange(n),

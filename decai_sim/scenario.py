@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
@@ -19,6 +19,9 @@ from decai_sim.learning import Task
 from decai_sim.learning.tasks import FashionMNIST
 from decai_sim.protocols import Federated, Protocol
 from decai_sim.world import Churn, Devices, Given, Ideal, Mix, Network, SmallWorld, Topology
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def _topology(value: Any) -> Any:
@@ -110,7 +113,7 @@ class Scenario(Description):
     task: field_of(Task) = FashionMNIST()  # type: ignore[valid-type]
     protocol: field_of(Protocol) = Federated()  # type: ignore[valid-type]
     attack: field_of(Attack) | None = None  # type: ignore[valid-type]
-    defense: DefenseField | None = None
+    defense: DefenseField | None = Field(default=None, title="rule")
 
     @property
     def id(self) -> str:
@@ -174,6 +177,16 @@ class Scenario(Description):
         except ValidationError as error:
             raise ScenarioError(explain(error)) from None
 
+    def graph(self) -> nx.Graph:
+        """The topology's graph, as every run of this scenario sees it.
+
+        Raises:
+            ScenarioError: the topology has no graph on so many nodes.
+        """
+        from decai_sim.seeding import Streams
+
+        return self.topology.build(self.nodes, Streams(self.seed).integer("topology") % 2**32)
+
     def check(self) -> None:
         """Find what would stop a run before anything runs.
 
@@ -187,9 +200,7 @@ class Scenario(Description):
         if self.protocol.needs_connected or isinstance(self.topology, Given) or hasattr(self.topology, "path"):
             import networkx as nx
 
-            from decai_sim.seeding import Streams
-
-            graph = self.topology.build(self.nodes, Streams(self.seed).integer("topology") % 2**32)
+            graph = self.graph()
             if self.protocol.needs_connected and not nx.is_connected(graph):
                 parts = nx.number_connected_components(graph)
                 raise ScenarioError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 OUTCOMES = ("expired", "delivered", "lost", "offline")
@@ -16,9 +18,9 @@ OUTCOMES = ("expired", "delivered", "lost", "offline")
 class _Names:
     """Text kept once, referred to by number."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._codes: dict[str, int] = {}
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names: list[str] = list(names)
+        self._codes: dict[str, int] = {name: code for code, name in enumerate(self.names)}
 
     def code(self, name: str) -> int:
         code = self._codes.get(name)
@@ -48,6 +50,7 @@ class Trace:
         self._m_sent, self._m_delivered = array("d"), array("d")
         self._m_src, self._m_dst, self._m_kind = array("q"), array("q"), array("q")
         self._m_bytes, self._m_outcome = array("q"), array("b")
+        self._decisions: list[tuple[int, float, int, str, str]] = []
 
     def event(self, t_s: float, node: int, kind: str, detail: str = "") -> None:
         """Record that ``kind`` happened at ``node``."""
@@ -55,6 +58,14 @@ class Trace:
         self._e_node.append(node)
         self._e_kind.append(self._kinds.code(kind))
         self._e_detail.append(self._details.code(detail))
+
+    def decision(self, t_s: float, node: int, kind: str, detail: str = "") -> None:
+        """Record what the content of a tensor decided about ``node``, such as that a rule ``rejected`` its update.
+
+        It stands among the events, and not in the digest: the last bits of a tensor depend on the number of threads, what happens
+        in the network does not.
+        """
+        self._decisions.append((len(self._e_t), t_s, node, kind, detail))
 
     def message(self, t_s: float, *, src: int, dst: int, kind: str, nbytes: int) -> int:
         """Record a message on its way; returns its row for :meth:`settle`."""
@@ -79,17 +90,22 @@ class Trace:
         return len(self._m_sent)
 
     def events(self) -> pd.DataFrame:
-        """Events as a frame: ``t_s, node, kind, detail``."""
+        """Events and decisions as a frame, in the order of their recording: ``t_s, node, kind, detail``."""
         import numpy as np
         import pandas as pd
 
+        kinds, details = _Names(self._kinds.names), _Names(self._details.names)
+        decided = [(t, node, kinds.code(kind), details.code(detail)) for _, t, node, kind, detail in self._decisions]
+        columns = list(zip(*decided, strict=True)) or [()] * 4
+        at = [after for after, *_ in self._decisions]
+        recorded = (self._e_t, self._e_node, self._e_kind, self._e_detail)
+        types = (float, np.int64, np.int64, np.int64)
+        t_s, node, kind, detail = (
+            np.insert(np.array(mine, dtype=dtype), at, np.array(theirs, dtype=dtype))
+            for mine, theirs, dtype in zip(recorded, columns, types, strict=True)
+        )
         return pd.DataFrame(
-            {
-                "t_s": np.array(self._e_t, dtype=float),
-                "node": np.array(self._e_node, dtype=np.int64),
-                "kind": _labels(self._e_kind, self._kinds.names),
-                "detail": _labels(self._e_detail, self._details.names),
-            }
+            {"t_s": t_s, "node": node, "kind": _labels(kind, kinds.names), "detail": _labels(detail, details.names)}
         )
 
     def messages(self) -> pd.DataFrame:
@@ -110,7 +126,7 @@ class Trace:
         )
 
     def digest(self) -> str:
-        """SHA-256 (hex) over all events and messages: equal for equal histories."""
+        """SHA-256 (hex) over all events and messages, decisions left out: equal for equal histories."""
         sha = hashlib.sha256()
         for names in (self._kinds.names, self._details.names):
             sha.update("\0".join(names).encode() + b"\1")
@@ -123,7 +139,7 @@ class Trace:
         return sha.hexdigest()
 
 
-def _labels(codes: array[int], names: list[str]) -> pd.Series:
+def _labels(codes: array[int] | np.ndarray, names: list[str]) -> pd.Series:
     import numpy as np
     import pandas as pd
 

@@ -30,7 +30,7 @@ ORDER = (
         "flower",
         "protocols",
     ),
-    *("ledger", "governance", "audit", "scenario", "viz", "runs", "sweep", FRONT_DOOR, "papers", "cli", "testing"),
+    *("ledger", "governance", "audit", "scenario", "viz", "runs", "sweep", "run_view", FRONT_DOOR, "papers", "cli", "testing"),
 )
 
 TYPES_ONLY = "types only"

@@ -40,7 +40,7 @@ class Attack(Component, family="attacks"):
         fraction: share of identities under the attacker's control; ⌊fraction·nodes⌋ are drawn once from stream ``attack``.
     """
 
-    fraction: float = Field(default=0.2, ge=0, lt=1)
+    fraction: float = Field(default=0.2, ge=0, lt=1, title="attackers' share")
 
 
 class UpdateAttack(Attack, abstract=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
 from typing import Any
 
@@ -59,6 +59,7 @@ class RuleStrategy(CappedFedAvg):
         rule: how rows become one.
         byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
         n_train: nodes asked each round.
+        on_rejected: called after each aggregation with the round and the Flower ids of nodes whose updates the rule did not use.
         options: as for ``FedAvg``.
 
     Example:
@@ -67,9 +68,16 @@ class RuleStrategy(CappedFedAvg):
         'nnm'
     """
 
-    def __init__(self, rule: Rule, byzantine_fraction: float, n_train: int, **options: Any) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        byzantine_fraction: float,
+        n_train: int,
+        on_rejected: Callable[[int, list[int]], object] = lambda server_round, nodes: None,
+        **options: Any,
+    ) -> None:
         super().__init__(n_train, **options)
-        self.rule, self.byzantine_fraction = rule, byzantine_fraction
+        self.rule, self.byzantine_fraction, self._on_rejected = rule, byzantine_fraction, on_rejected
         self._model: ArrayRecord | None = None
         self._previous: torch.Tensor | None = None
 
@@ -98,11 +106,14 @@ class RuleStrategy(CappedFedAvg):
             previous=self._previous,
         )
         try:
-            aggregate = self.rule(updates, context)
+            result = self.rule.explain(updates, context)
         except TooFewRowsError as error:
             warnings.warn(
                 f"round {server_round} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2
             )
             return None, None
-        self._previous = aggregate
-        return arrays.from_vector(start + aggregate, self._model), None
+        self._on_rejected(
+            server_round, [m.metadata.src_node_id for m, kept in zip(valid, result.kept.tolist(), strict=True) if not kept]
+        )
+        self._previous = result.value
+        return arrays.from_vector(start + result.value, self._model), None

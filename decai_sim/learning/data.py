@@ -25,7 +25,7 @@ class Dataset:
         y_train, y_test: ``(n,)`` labels from 0, ``int64``.
         mean, std: what inputs are standardised with, after pixels are scaled to 0…1.
         scale: factor from stored inputs to 0…1.
-        classes: number of labels.
+        class_names: what the labels mean, in their order.
     """
 
     name: str
@@ -33,10 +33,15 @@ class Dataset:
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
-    classes: int
+    class_names: tuple[str, ...]
     scale: float
     mean: float
     std: float
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return len(self.class_names)
 
 
 def data_dir() -> Path:
@@ -82,7 +87,10 @@ def fashion_mnist() -> Dataset:
         labels["train"],
         images["t10k"],
         labels["t10k"],
-        classes=10,
+        class_names=(
+            *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        ),
         scale=1 / 255,
         mean=0.2860,
         std=0.3530,
@@ -105,4 +113,5 @@ def digits() -> Dataset:
     bunch = load_digits()
     x, y = bunch.images.astype(np.float32), bunch.target.astype(np.int64)
     test = np.arange(len(y)) % 5 == 0
-    return Dataset("digits", x[~test], y[~test], x[test], y[test], classes=10, scale=1 / 16, mean=0.305, std=0.376)
+    names = tuple(map(str, range(10)))
+    return Dataset("digits", x[~test], y[~test], x[test], y[test], names, scale=1 / 16, mean=0.305, std=0.376)

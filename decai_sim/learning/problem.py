@@ -32,6 +32,7 @@ class Problem:
         layout: where the parameters lie in a row.
         samples: per node, indices of its samples.
         n_samples: ``(n,)`` how many each node has.
+        class_names: what the labels mean.
         forward_flops: FLOPs of one sample's forward pass.
 
     Args:
@@ -47,6 +48,7 @@ class Problem:
     def __init__(self, task: Task, n: int, streams: Streams, device: str = "cpu") -> None:
         dataset = task.load()
         self.task, self.n, self.streams, self.device = task, n, streams, device
+        self.class_names = dataset.class_names
         self._factor, self._shift = dataset.scale / dataset.std, -dataset.mean / dataset.std
         self._x = torch.as_tensor(np.array(dataset.x_train), device=device)
         self._y = torch.as_tensor(dataset.y_train, device=device)
@@ -91,6 +93,28 @@ class Problem:
                 right += int((logits.argmax(1) == y).sum())
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))
         return right / len(self._y_test), loss / len(self._y_test)
+
+    def class_counts(self) -> np.ndarray:
+        """``(n, classes)`` how many samples of each class every node holds."""
+        classes = len(self.class_names)
+        mine = self._y.cpu().numpy()[np.concatenate(self.samples)]
+        cell = np.repeat(np.arange(self.n), self.n_samples) * classes + mine
+        return np.bincount(cell, minlength=self.n * classes).reshape(self.n, classes)
+
+    def node_accuracy(self, row: torch.Tensor, batch: int = 2000) -> np.ndarray:
+        """``(n,)`` accuracy of the model ``row (d,)`` on each node's own training samples; NaN where there are none."""
+        params = self.layout.views(row)
+        index = torch.as_tensor(np.concatenate(self.samples), dtype=torch.long, device=self.device)
+        with torch.no_grad():
+            right = [
+                torch.func.functional_call(self.module, params, (self.inputs(part),)).argmax(1) == self.labels(part)
+                for part in (index[at : at + batch] for at in range(0, len(index), batch))
+            ]
+        node = np.repeat(np.arange(self.n), self.n_samples)
+        hits = np.bincount(node, weights=torch.cat(right).cpu().numpy(), minlength=self.n)
+        with np.errstate(invalid="ignore"):
+            accuracy: np.ndarray = hits / self.n_samples
+        return accuracy
 
     def poisoned(self, attack: Poison, nodes: Iterable[int], streams: Streams) -> Problem:
         """The same problem with the samples of ``nodes`` changed by a data attack."""

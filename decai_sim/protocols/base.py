@@ -77,6 +77,8 @@ class Protocol(Component, family="protocols"):
 
     needs_connected: ClassVar[bool] = False
     """Whether the topology must be connected for the protocol to make sense."""
+    uses_topology: ClassVar[bool] = True
+    """Whether nodes talk along the topology's links."""
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
         """Find out before a run whether the protocol suits the rest of a scenario.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -42,8 +42,10 @@ class Federated(Protocol):
         600.0
     """
 
+    uses_topology: ClassVar[bool] = False
+
     rounds: int = Field(default=10, ge=1)
-    fraction: float = Field(default=0.1, gt=0, le=1)
+    fraction: float = Field(default=0.1, gt=0, le=1, title="share of nodes asked")
     deadline_s: float = Field(default=600.0, gt=0)
     local_epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=10, ge=1)
@@ -92,6 +94,10 @@ class Federated(Protocol):
             lab.on_round(record)
             return None
 
+        def on_rejected(server_round: int, nodes: list[int]) -> None:
+            for node in sorted(map(apps.node_of, nodes)):
+                lab.world.trace.decision(lab.world.clock.now, node, "rejected", f"round {server_round}")
+
         server_app = ServerApp()
 
         @server_app.main()
@@ -101,7 +107,7 @@ class Federated(Protocol):
                 strategy = strategies.CappedFedAvg(n_train)
             else:
                 share = lab.attack.fraction if lab.attack is not None else 0.0
-                strategy = strategies.RuleStrategy(lab.defense, share, n_train)
+                strategy = strategies.RuleStrategy(lab.defense, share, n_train, on_rejected)
             strategy.start(
                 grid,
                 initial_arrays=apps.initial_record(problem),

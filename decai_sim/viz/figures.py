@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import html
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from decai_sim.errors import ScenarioError
 from decai_sim.viz.palette import OKABE_ITO, style
 
 if TYPE_CHECKING:
@@ -24,30 +29,51 @@ def accuracy(ax: Axes, series: Mapping[str, pd.DataFrame], x: Literal["t_s", "by
             the band their range.
         x: ``t_s`` for virtual time, ``bytes`` for all that nodes have sent and received.
     """
-    at = {label: rounds["t_s"] if x == "t_s" else rounds["bytes_up"] + rounds["bytes_down"] for label, rounds in series.items()}
-    longest = max((values.max() for values in at.values() if len(values)), default=0.0)
-    unit, name = _time_unit(longest) if x == "t_s" else _byte_unit(longest)
-    for index, (label, rounds) in enumerate(series.items()):
-        if rounds.empty:
-            continue
-        by_round = rounds.assign(at=at[label] / unit).groupby("round")
-        middle = by_round[["at", "accuracy"]].median()
-        ax.plot(
-            middle["at"],
-            100 * middle["accuracy"],
-            label=label,
-            markersize=5,
-            markevery=max(1, len(middle) // 8),
-            **style(index),
-        )
-        if rounds["run_id"].nunique() > 1:
-            low, high = by_round["accuracy"].min(), by_round["accuracy"].max()
-            ax.fill_between(middle["at"], 100 * low, 100 * high, alpha=0.15, color=style(index)["color"], linewidth=0)
+    at = {label: rounds["t_s"] if x == "t_s" else _bytes(rounds) for label, rounds in series.items()}
+    points = {label: rounds.assign(at=at[label], y=100 * rounds["accuracy"]) for label, rounds in series.items()}
+    name = _lines(ax, points, _time_unit if x == "t_s" else _byte_unit)
     ax.set_xlabel(name if x == "t_s" else f"{name} sent and received")
     ax.set_ylabel("test accuracy (%)")
     ax.set_ylim(0, 100)
+
+
+def traffic(ax: Axes, series: Mapping[str, pd.DataFrame]) -> None:
+    """What all nodes have sent and received by when, of one or more series.
+
+    Args:
+        ax: where to draw.
+        series: as for :func:`accuracy`.
+    """
+    unit, name = _byte_unit(_longest(_bytes(rounds) for rounds in series.values()))
+    points = {label: rounds.assign(at=rounds["t_s"], y=_bytes(rounds) / unit) for label, rounds in series.items()}
+    ax.set_xlabel(_lines(ax, points, _time_unit))
+    ax.set_ylabel(f"{name} sent and received")
+    ax.set_ylim(bottom=0)
+
+
+def _bytes(rounds: pd.DataFrame) -> pd.Series:
+    return rounds["bytes_up"] + rounds["bytes_down"]
+
+
+def _longest(columns: Iterable[pd.Series]) -> float:
+    return max((values.max() for values in columns if len(values)), default=0.0)
+
+
+def _lines(ax: Axes, series: Mapping[str, pd.DataFrame], unit_of: Callable[[float], tuple[float, str]]) -> str:
+    """A line per label through the medians of ``(at, y)`` at each round, a band over the range of the runs; names the unit."""
+    unit, name = unit_of(_longest(points["at"] for points in series.values()))
+    for index, (label, points) in enumerate(series.items()):
+        if points.empty:
+            continue
+        by_round = points.assign(at=points["at"] / unit).groupby("round")
+        middle = by_round[["at", "y"]].median()
+        ax.plot(middle["at"], middle["y"], label=label, markersize=5, markevery=max(1, len(middle) // 8), **style(index))
+        if points["run_id"].nunique() > 1:
+            low, high = by_round["y"].min(), by_round["y"].max()
+            ax.fill_between(middle["at"], low, high, alpha=0.15, color=style(index)["color"], linewidth=0)
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
+    return name
 
 
 def online(ax: Axes, events: pd.DataFrame, n: int) -> None:
@@ -110,6 +136,32 @@ def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
     ax.set_ylabel(f"node (the first {shown} of {n:,})")
 
 
+def node_accuracy(ax: Axes, accuracy: Mapping[str, Sequence[float]]) -> None:
+    """How unevenly models serve the nodes: of each series, the share of nodes that have at most a given accuracy.
+
+    Args:
+        ax: where to draw.
+        accuracy: per label one accuracy a node, 0…1; nodes without one (NaN) are left out. The marker is at the worst decile.
+    """
+    for index, (label, values) in enumerate(accuracy.items()):
+        known = np.sort([100 * value for value in values if not np.isnan(value)])
+        if not len(known):
+            continue
+        share = 100 * np.arange(1, len(known) + 1) / len(known)
+        look = {key: value for key, value in style(index).items() if key != "marker"}
+        ax.step(np.append(known[0], known), np.append(0, share), where="post", label=label, **look)
+        ax.plot(np.quantile(known, 0.1, method="inverted_cdf"), 10, style(index)["marker"], color=look["color"], markersize=8)
+    ax.axhline(10, color="0.6", linewidth=0.8, linestyle=":")
+    ax.annotate(
+        "worst tenth", (0.99, 10), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right"
+    )
+    ax.set_xlabel("accuracy on the node's own samples (%)")
+    ax.set_ylabel("share of nodes at or below (%)")
+    ax.set_xlim(0, 100)
+    ax.set_ylim(0, 100)
+    ax.grid(alpha=0.3)
+
+
 def _legend(fig: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
@@ -153,7 +205,7 @@ def overview(series: Mapping[str, pd.DataFrame], events: pd.DataFrame, n: int) -
         events: of one of the runs.
         n: how many nodes there are.
     """
-    fig, axes = _figure(1, 3, (13, 3.8))
+    fig, axes = panels(1, 3, (13, 3.8))
     accuracy(axes[0], series, "t_s")
     accuracy(axes[1], series, "bytes")
     online(axes[2], events, n)
@@ -171,7 +223,7 @@ def comparison(series: Mapping[str, pd.DataFrame], final: Mapping[str, list[floa
         events: of one of the runs (under common random numbers they share their world).
         n: how many nodes there are.
     """
-    fig, axes = _figure(2, 2, (12, 8))
+    fig, axes = panels(2, 2, (12, 8))
     accuracy(axes[0], series, "t_s")
     accuracy(axes[1], series, "bytes")
     presence(axes[2], events, n)
@@ -190,23 +242,52 @@ def comparison(series: Mapping[str, pd.DataFrame], final: Mapping[str, list[floa
     return fig
 
 
-def save(fig: Figure, path: str) -> None:
-    """Write a figure as PNG, SVG or PDF, by the ending of ``path``; it appears whole or not at all."""
-    import os
-    from pathlib import Path
+def save(fig: Figure, path: str | Path, title: str = "") -> None:
+    """Write a figure as PNG, SVG, PDF or HTML, by the ending of ``path``; it appears whole or not at all.
 
+    Args:
+        fig: the figure.
+        path: where to; ``.html`` is a page of its own that needs nothing else.
+        title: of the page, and what a reader who cannot see the figure is told.
+
+    Raises:
+        ScenarioError: the ending is another one.
+    """
     target = Path(path)
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
+    ending = target.suffix.lower()
+    if ending not in (".png", ".svg", ".pdf", ".html"):
+        raise ScenarioError(f"path: {str(path)!r} is not allowed: end it in .png, .svg, .pdf or .html")
+    part = target.with_name(f".{target.stem}.part{ending}")
     try:
-        fig.savefig(part, dpi=110)
+        if ending == ".html":
+            name = html.escape(title or target.stem)
+            part.write_text(
+                f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{name}</title>\n'
+                f'<body style="margin: 1em">\n{svg(fig, title or target.stem)}\n</body>\n</html>\n',
+                encoding="utf-8",
+            )
+        else:
+            fig.savefig(part, dpi=110)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    from matplotlib import pyplot as plt
+def svg(fig: Figure, title: str) -> str:
+    """The figure as an ``<svg>`` element that stands in a page, named ``title`` for those who cannot see it."""
+    text = io.StringIO()
+    fig.savefig(text, format="svg")
+    element = text.getvalue()
+    element = element[element.index("<svg") :]
+    name = html.escape(title, quote=True)
+    return element.replace("<svg", f'<svg role="img" aria-label="{name}" style="max-width: 100%; height: auto"', 1)
 
-    fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
-    plt.close(fig)  # the caller has it; a notebook shows what a cell returns, once
-    return fig, list(np.atleast_1d(axes).flat)
+
+def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """An empty figure of ``rows`` by ``columns`` panels, ``size`` inches wide and high, and the panels in reading order."""
+    # pyplot registers how notebooks show figures. Its own list of figures, shared by all threads, is left alone.
+    import matplotlib.pyplot  # noqa: F401
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=size, layout="constrained")
+    return fig, list(np.atleast_1d(fig.subplots(rows, columns)).flat)

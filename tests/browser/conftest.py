@@ -81,9 +81,18 @@ class Lab:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def page_of(self, notebook: str) -> str:
-        """The address of a notebook in a workspace of its own, so that nothing of another test's is open."""
-        return f"{self.url}/lab/workspaces/{secrets.token_hex(4)}/tree/{notebook}?token={self.token}"
+    def open(self, page: Page, notebook: str) -> None:
+        """Open a notebook in a workspace of its own, so that nothing of another test's is open, and wait for its kernel."""
+        page.goto(f"{self.url}/lab/workspaces/{secrets.token_hex(4)}/tree/{notebook}?token={self.token}")
+        page.locator(".jp-Notebook").wait_for(timeout=60_000)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+        page.get_by_role("button", name="No", exact=True).click()  # to news of Jupyter's
+
+    @staticmethod
+    def run_all(page: Page) -> None:
+        """Run all cells by the menu, as with the mouse."""
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
     def kernels(self) -> list[psutil.Process]:
         """Processes of kernels that are alive."""

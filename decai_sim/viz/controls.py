@@ -1,0 +1,277 @@
+"""Controls for fields of a scenario, generated from its schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import annotated_types
+import ipywidgets
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from decai_sim.component import Component, Description, kinds
+from decai_sim.defenses import Mixing, Rule
+from decai_sim.errors import ScenarioError, explain
+from decai_sim.scenario import Scenario, parse_yaml
+
+_LAYOUT = {"width": "auto"}
+_STYLE = {"description_width": "110px"}
+_GRID = {"grid_template_columns": "repeat(auto-fill, minmax(310px, 1fr))", "grid_gap": "2px 20px", "max_width": "1050px"}
+
+
+@dataclass
+class _Control:
+    """One control.
+
+    Attributes:
+        path: of the field, dotted.
+        title: what the field is called on the page.
+        widget: what is shown.
+        config: the widget's value as plain data for the scenario.
+        text: the widget's value as a person says it.
+    """
+
+    path: str
+    title: str
+    widget: Any
+    config: Callable[[], Any]
+    text: Callable[[], str]
+
+
+class Controls(ipywidgets.VBox):
+    """Widgets for fields of a scenario: a component gets a menu of its family, a bounded number a slider, and so on.
+
+    Args:
+        scenario: where all values come from at first, and those without a control stay.
+        paths: dotted fields, such as ``attack``, ``attack.fraction`` or ``protocol.rounds``.
+
+    Raises:
+        ScenarioError: a path leads to no field.
+
+    Example:
+        >>> controls = Controls(Scenario(attack="alie"), ["attack.fraction", "attack"])
+        >>> controls.widget("attack.fraction").value = 0.3
+        >>> controls.scenario().attack
+        ALIE(fraction=0.3, omniscient=False, z=None)
+    """
+
+    def __init__(self, scenario: Scenario, paths: Sequence[str]) -> None:
+        self._base = scenario
+        self._controls = {path: _control(scenario, path) for path in paths}
+        self._about = ipywidgets.HTML()
+        for control in self._controls.values():
+            control.widget.observe(self._refresh, "value")
+        self._refresh()
+        grid = ipywidgets.GridBox([control.widget for control in self._controls.values()], layout=_GRID)
+        super().__init__([grid, self._about])
+
+    def widget(self, path: str) -> Any:
+        """The widget of a field.
+
+        Raises:
+            KeyError: the field has none.
+        """
+        return self._controls[path].widget
+
+    def scenario(self) -> Scenario:
+        """The scenario as the controls say.
+
+        Raises:
+            ScenarioError: the values are not allowed, or not together; one line says which and why.
+        """
+        config = self._base.to_config()
+        # Whole components first, so that a field of one lands in the one that was chosen.
+        for path in sorted(self._controls, key=lambda path: path.count(".")):
+            parent, _, name = path.rpartition(".")
+            at = _at(config, parent)
+            if self._applies(path) and isinstance(at, dict):
+                at[name] = self._controls[path].config()
+        try:
+            return type(self._base).model_validate(config)
+        except ValidationError as error:
+            raise ScenarioError(explain(error)) from None
+
+    def described(self) -> dict[str, str]:
+        """What the controls that apply say, by path, in words."""
+        return {path: control.text() for path, control in self._controls.items() if self._applies(path)}
+
+    def lock(self, locked: bool) -> None:
+        """Keep the controls from being changed, or let them be again."""
+        for path, control in self._controls.items():
+            control.widget.disabled = locked or not self._applies(path)
+
+    def _applies(self, path: str) -> bool:
+        """Whether the component chosen has the field."""
+        parent = path.rpartition(".")[0]
+        if parent not in self._controls:
+            return not parent or isinstance(_at(self._base.to_config(), parent), dict)
+        config = self._controls[parent].config()
+        return isinstance(config, dict) and path.rpartition(".")[2] in config
+
+    def _refresh(self, change: Any = None) -> None:
+        self.lock(False)
+        lines = []
+        for control in self._controls.values():
+            about = getattr(control.widget, "about", {}).get(control.widget.value)
+            if about:
+                lines.append(f"<b>{control.title}: {control.text()}</b>. {about}")
+        self._about.value = f"<div style='line-height: 1.35'>{'<br>'.join(lines)}</div>"
+
+
+class _Menu(ipywidgets.Dropdown):
+    """A menu of components; values are their configs as JSON, so that equal choices are equal values.
+
+    Args:
+        choices: pairs of what is shown and the config.
+        about: per config, as JSON, a sentence.
+    """
+
+    def __init__(self, choices: Sequence[tuple[str, Any]], about: dict[str, str], chosen: Any, **options: Any) -> None:
+        self.about = about
+        super().__init__(options=[(text, json.dumps(config)) for text, config in choices], value=json.dumps(chosen), **options)
+
+
+def _at(config: Any, path: str) -> Any:
+    for name in path.split(".") if path else ():
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def _control(scenario: Scenario, path: str) -> _Control:
+    field, value = _field(scenario, path)
+    name = path.rpartition(".")[2]
+    title = field.title or _words(name)
+    family = _family(field.annotation, field.metadata)
+    options = {"description": title, "layout": _LAYOUT, "style": _STYLE, "continuous_update": False}
+    if family is not None:
+        return _menu(path, title, family, value, type(None) in get_args(field.annotation), scenario.protocol.uses_topology)
+    annotation = _plain(field.annotation)
+    widget: Any
+    text: Callable[[], str] = lambda: f"{title} {widget.value}"  # noqa: E731
+    low, high, open_low, open_high = _bounds(field.metadata)
+    if annotation is bool:
+        options.pop("continuous_update")
+        widget = ipywidgets.Checkbox(value=value, indent=True, **options)
+    elif get_origin(annotation) is Literal:
+        options.pop("continuous_update")
+        widget = ipywidgets.Dropdown(options=get_args(annotation), value=value, **options)
+    elif annotation is float and low is not None and high is not None and value is not None:
+        step = (high - low) / 100
+        low, high = low + step * open_low, high - step * open_high
+        share = (low >= 0) and (high <= 1)
+        widget = ipywidgets.FloatSlider(
+            value=value, min=low, max=high, step=step, readout_format=".0%" if share else ".3g", **options
+        )
+        text = lambda: f"{title} {widget.value:.0%}" if share else f"{title} {widget.value:.3g}"  # noqa: E731
+    elif annotation is int and value is not None:
+        widget = ipywidgets.BoundedIntText(
+            value=value, min=-(2**53) if low is None else int(low), max=2**53 if high is None else int(high), **options
+        )
+    elif annotation is float and value is not None:
+        widget = ipywidgets.FloatText(value=value, **options)
+    else:  # anything else is said as in a scenario file
+        widget = ipywidgets.Text(value=json.dumps(_at(scenario.to_config(), path)), **options)
+        return _Control(path, title, widget, lambda: parse_yaml(widget.value), text)
+    return _Control(path, title, widget, lambda: widget.value, text)
+
+
+def _field(scenario: Scenario, path: str) -> tuple[FieldInfo, Any]:
+    """The field at ``path`` and its value; of a component that is not there, of the first one of the family that has it."""
+    at: Any = scenario
+    models: list[type[Description]] = [Scenario]
+    field: FieldInfo | None = None
+    for name in path.split("."):
+        mine = next((model for model in models if name in model.model_fields), None)
+        if mine is None:
+            known = sorted({field for model in models for field in model.model_fields})
+            raise ScenarioError(f"controls: {path!r} is not allowed: {name!r} is none of {', '.join(known) or 'its fields'}")
+        field = mine.model_fields[name]
+        at = getattr(at, name, field.get_default(call_default_factory=True) if not field.is_required() else None)
+        base = _family(field.annotation, field.metadata)
+        models = [] if base is None else [type(at)] * isinstance(at, Component) + [base, *_members(base)]
+    assert field is not None
+    return field, at
+
+
+def _family(annotation: Any, metadata: Sequence[Any] = ()) -> type[Component] | None:
+    """The base of the components that a field holds; None for any other field."""
+    parts = [annotation, *get_args(annotation)]
+    parts += [inner for part in parts if get_origin(part) is Annotated for inner in get_args(part)]
+    return next((part for part in parts if inspect.isclass(part) and issubclass(part, Component)), None)
+
+
+def _plain(annotation: Any) -> Any:
+    """The type without ``None`` and annotations."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    return _plain(inner[0]) if len(inner) == 1 and type(None) in get_args(annotation) else annotation
+
+
+def _bounds(metadata: Sequence[Any]) -> tuple[float | None, float | None, bool, bool]:
+    low = high = None
+    open_low = open_high = False
+    for mark in metadata:
+        if isinstance(mark, annotated_types.Ge | annotated_types.Gt):
+            open_low = isinstance(mark, annotated_types.Gt)
+            low = float(getattr(mark, "gt" if open_low else "ge"))
+        elif isinstance(mark, annotated_types.Le | annotated_types.Lt):
+            open_high = isinstance(mark, annotated_types.Lt)
+            high = float(getattr(mark, "lt" if open_high else "le"))
+    return low, high, open_low, open_high
+
+
+def _members(base: type[Component]) -> Iterator[type[Component]]:
+    return (cls for cls in kinds(base.family).values() if issubclass(cls, base))
+
+
+def _menu(path: str, title: str, base: type[Component], own: Component | None, optional: bool, wired: bool) -> _Control:
+    choices: dict[str, Any] = {}
+    about: dict[str, str] = {}
+
+    def offer(component: Component) -> None:
+        config = component.to_config()
+        steps = config if isinstance(config, list) else [config]
+        classes = [kinds(base.family)[step["kind"]] for step in steps]
+        choices[" + ".join(cls.__name__ if cls.__name__.isupper() else _words(cls.kind) for cls in classes)] = config
+        sentences = list(dict.fromkeys(map(_sentence, classes)))
+        if base.family == "topologies" and not wired:
+            sentences.append("<i>Drawn on the map only: in this protocol all nodes talk to a server.</i>")
+        about[json.dumps(config)] = " ".join(sentences)
+
+    for cls in _members(base):
+        component = _by_default(cls)
+        if component is None:
+            continue
+        offer(component)
+        if isinstance(component, Rule) and component.robust:
+            for mixing in filter(None, map(_by_default, kinds(base.family).values())):
+                if isinstance(mixing, Mixing):
+                    offer(mixing >> component)
+    if own is not None:
+        offer(own)  # in place of the default one of its kind
+    nothing = [(f"no {_words(path.rpartition('.')[2])}", None)] if optional else []
+    shown = [*nothing, *sorted(choices.items(), key=lambda pair: pair[0].count("+"))]
+    chosen = None if own is None else own.to_config()
+    widget = _Menu(shown, about, chosen, description=title, layout=_LAYOUT, style=_STYLE)
+    return _Control(path, title, widget, lambda: json.loads(widget.value), lambda: str(widget.label))
+
+
+def _by_default(cls: type[Component]) -> Component | None:
+    try:
+        return cls()
+    except ValidationError:  # it wants to be told something first, a file for example
+        return None
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _sentence(cls: type[Component]) -> str:
+    card = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0]
+    return " ".join(card.split()).replace("``", "")

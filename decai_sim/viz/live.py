@@ -1,0 +1,85 @@
+"""A figure that grows while a run is under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+
+from decai_sim.errors import ScenarioError
+from decai_sim.viz import figures
+
+
+class LiveFigure(ipywidgets.HTML):
+    """Accuracy against virtual time, drawn anew as rounds finish, though never for more than a quarter of the time.
+
+    Finished curves stay beside the growing one, as far as there are markers to tell them apart.
+
+    Args:
+        label: of the growing curve.
+        finished: the ``rounds`` frames of finished runs, by label.
+
+    Example:
+        >>> figure = LiveFigure("a run")
+        >>> figure.add({"run_id": "x", "round": 1, "t_s": 60.0, "accuracy": 0.5})
+        >>> figure.draw()
+        >>> figure.value[:4], "a run" in figure.value
+        ('<svg', True)
+    """
+
+    def __init__(self, label: str = "this run", finished: Mapping[str, pd.DataFrame] | None = None) -> None:
+        super().__init__()
+        self._not_before = 0.0
+        self.begin(label, finished)
+
+    @classmethod
+    def displayed(cls) -> LiveFigure:
+        """A new one, shown in the notebook cell under way.
+
+        Raises:
+            ScenarioError: this is no notebook.
+        """
+        from IPython import get_ipython
+        from IPython.display import display
+
+        shell: Any = get_ipython()
+        if getattr(shell, "kernel", None) is None:
+            raise ScenarioError("live: True is not allowed here: a live figure needs a notebook")
+        figure = cls()
+        display(figure)  # type: ignore[no-untyped-call]
+        return figure
+
+    def begin(self, label: str, finished: Mapping[str, pd.DataFrame] | None = None) -> None:
+        """Start an empty curve beside ``finished`` ones, and draw."""
+        self._label, self._finished = label, dict(finished or {})
+        self._rows: list[dict[str, Any]] = []
+        self.draw()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a round, a row of :attr:`decai_sim.Run.rounds`, to the growing curve."""
+        self._rows.append({"run_id": "", **row})
+        if time.monotonic() >= self._not_before:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw all that has been added."""
+        began = time.monotonic()
+        growing = {self._label: pd.DataFrame(self._rows)} if self._rows else {}
+        fig, (ax,) = figures.panels(1, 1, (9, 3.6))
+        figures.accuracy(ax, {**self._finished, **growing})
+        if len(ax.lines) > 1:
+            fig.legend(loc="outside right upper", frameon=False, fontsize=9)
+        if not ax.lines:
+            ax.set_xlim(0, 60)
+        self.value = figures.svg(fig, f"Test accuracy against virtual time: {self._said()}")
+        now = time.monotonic()
+        self._not_before = now + 3 * (now - began)
+
+    def _said(self) -> str:
+        last = {label: rounds["accuracy"].iloc[-1] for label, rounds in self._finished.items() if len(rounds)}
+        if self._rows:
+            last[self._label] = self._rows[-1]["accuracy"]
+        return "; ".join(f"{label} {accuracy:.1%}" for label, accuracy in last.items()) or "nothing yet"
