@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import threading
 from collections.abc import Sequence
@@ -9,9 +10,9 @@ from typing import Any
 
 import ipywidgets
 
-from decai_sim.errors import DecaiError
 from decai_sim.runs import Run, duration, run
 from decai_sim.scenario import Scenario
+from decai_sim.seeding import Streams
 from decai_sim.sweep import Comparison
 from decai_sim.viz.controls import Controls
 from decai_sim.viz.live import LiveFigure
@@ -47,24 +48,32 @@ class RunView(ipywidgets.VBox):
     """
 
     def __init__(self, scenario: Scenario | None = None, controls: Sequence[str] = CONTROLS) -> None:
-        self.controls = Controls(scenario or Scenario(), controls)
+        scenario = scenario or Scenario()
+        self.controls = Controls(scenario, controls)
+        _load_libraries(scenario)
+        self._paths = tuple(controls)
         self._done: dict[str, tuple[Run, dict[str, str]]] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._lock = threading.Lock()
+        self._under_way = False
         self._run = _button("Run", "play", "Run the scenario above", button_style="primary")
         self._halt = _button("Stop", "stop", "Stop and keep what there is", disabled=True)
         self._clear = _button("Clear", "trash", "Forget all runs", disabled=True)
+        self._map = _button("Map", "share-alt", "Replay the last run on a map of its network", disabled=True)
         self._bar = ipywidgets.IntProgress(layout={"width": "180px", "flex": "none"})
         self._status = ipywidgets.HTML()
         self._figure = LiveFigure()
         self._table = ipywidgets.HTML()
+        self._place = ipywidgets.VBox()
         self._run.on_click(lambda _: self.start())
         self._halt.on_click(lambda _: self.stop())
         self._clear.on_click(lambda _: self.clear())
+        self._map.on_click(lambda _: self.show_map())
         self._say("Choose above, then press Run.")
-        row = ipywidgets.HBox([self._run, self._halt, self._clear, self._bar, self._status], layout={"align_items": "center"})
-        super().__init__([self.controls, row, self._figure, self._table])
+        buttons = ipywidgets.HBox([self._run, self._halt, self._clear, self._map, self._bar], layout={"align_items": "center"})
+        super().__init__([self.controls, buttons, self._status, self._figure, self._table, self._place])
+        self.add_class("decai-run-view")
 
     @property
     def scenario(self) -> Scenario:
@@ -83,45 +92,47 @@ class RunView(ipywidgets.VBox):
     @property
     def comparison(self) -> Comparison:
         """All runs side by side, labelled by what differs."""
-        pairs = zip(self._labels(), self.runs, strict=True)
-        return Comparison({label: [result] for label, result in pairs}, complete=all(result.complete for result in self.runs))
+        labels = self._labels([words for _, words in self._done.values()])
+        runs = {label: [result] for label, result in zip(labels, self.runs, strict=True)}
+        return Comparison(runs, complete=all(result.complete for result in self.runs))
 
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._under_way
 
     def start(self) -> None:
         """Run what the controls say, in a thread; as pressing Run does. Nothing happens while a run is under way."""
-        with self._starting:
-            if self.running:
+        with self._lock:
+            if self._under_way:
                 return
             try:
                 scenario = self.scenario
                 scenario.check()
-            except (DecaiError, ValueError) as error:
+            except Exception as error:  # whatever it is, it belongs where the person who pressed Run looks
                 self._complain(error)
                 return
-            if len(self._done) == len(MARKERS) and scenario.id not in self._done:
+            others = [done for key, done in self._done.items() if key != scenario.id]
+            if len(others) == len(MARKERS):
                 self._complain("there is no room for more curves; press Clear first")
                 return
-            self._done.pop(scenario.id, None)
             said = self.controls.described()
+            *labels, label = self._labels([*(words for _, words in others), said])
             self._stop.clear()
             self._busy(True, scenario.protocol.total_rounds or 0)
             self._say("Starting …")
-            *finished, label = self._labels(said)
-            self._figure.begin(label, dict(zip(finished, (result.rounds for result in self.runs), strict=True)))
+            self._figure.begin(label, {name: result.rounds for name, (result, _) in zip(labels, others, strict=True)})
             # A daemon: a kernel that is shut down does not wait for a run to end.
             self._thread = threading.Thread(target=self._work, args=(scenario, said), name="RunView", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the run under way; as pressing Stop does."""
-        if self.running:
-            self._halt.disabled = True
-            self._say("Stopping …")
-            self._stop.set()
+        """End the run under way; as pressing Stop does. A finished run of the same scenario is worth more and stays."""
+        with self._lock:
+            if self._under_way:
+                self._halt.disabled = True
+                self._say("Stopping …")
+                self._stop.set()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait for the run under way to end."""
@@ -130,41 +141,55 @@ class RunView(ipywidgets.VBox):
 
     def clear(self) -> None:
         """Forget all runs; as pressing Clear does. Nothing happens while a run is under way."""
-        if not self.running:
-            self._done.clear()
-            self._clear.disabled = True
-            self._table.value = ""
-            self._figure.begin("this run")
-            self._say("Choose above, then press Run.")
+        with self._lock:
+            if not self._under_way:
+                self._done.clear()
+                self._place.children = []
+                self._busy(False)
+                self._show()
+                self._say("Choose above, then press Run.")
+
+    def show_map(self) -> None:
+        """Replay the last run on a map of its network; as pressing Map does. Nothing happens before there is one."""
+        if self._done:
+            try:
+                self._place.children = [self.runs[-1].network_view()]
+            except Exception as error:
+                self._complain(error)
 
     def _work(self, scenario: Scenario, said: dict[str, str]) -> None:
+        outcome: Run | Exception
         try:
-            result = run(scenario, progress=False, on_round=self._on_round, stop=self._stop)
-        except Exception as error:  # whatever it is, it belongs where the person who pressed Run looks
-            self._complain(error)
-        else:
-            self._done[scenario.id] = result, said
-            self._show(result)
-        finally:
+            outcome = run(scenario, progress=False, on_round=self._on_round, stop=self._stop)
+        except Exception as error:
+            outcome = error
+        with self._lock:
+            if isinstance(outcome, Run):
+                before = self._done.get(scenario.id)
+                if before is None or outcome.complete or not before[0].complete:
+                    self._done.pop(scenario.id, None)
+                    self._done[scenario.id] = outcome, said
+                how = "Finished" if outcome.complete else "Stopped"
+                self._say(f"{how} after {len(outcome.rounds)} rounds. Change something and press Run again to compare.")
+            else:
+                self._complain(outcome)
+            self._show()
             self._busy(False)
 
     def _on_round(self, row: dict[str, Any]) -> None:
         self._bar.value = row["round"]
         self._figure.add(row)
-        if not self._stop.is_set():
+        if not self._stop.is_set():  # or it would write over "Stopping …"
             self._say(f"Round {row['round']}: accuracy {row['accuracy']:.1%} after {duration(row['t_s'])} of virtual time")
 
-    def _show(self, result: Run) -> None:
-        labels = self._labels()
-        self._figure.begin("", dict(zip(labels, (one.rounds for one in self.runs), strict=True)))
-        self._table.value = _table(labels, self.runs)
-        how = "Finished" if result.complete else "Stopped"
-        self._say(f"{how} after {len(result.rounds)} rounds. Change something and press Run again to compare.")
+    def _show(self) -> None:
+        labels = self._labels([words for _, words in self._done.values()])
+        self._figure.begin("this run", dict(zip(labels, (one.rounds for one in self.runs), strict=True)))
+        self._table.value = _table(labels, self.runs) if self.runs else ""
 
-    def _labels(self, *coming: dict[str, str]) -> list[str]:
-        """What tells the runs, and those still to come, apart."""
-        all_said = [*(said for _, said in self._done.values()), *coming]
-        paths = list(dict.fromkeys(path for said in all_said for path in said))
+    def _labels(self, all_said: Sequence[dict[str, str]]) -> list[str]:
+        """What tells runs apart, from what the controls said of each."""
+        paths = [path for path in self._paths if any(path in said for said in all_said)]
         differing = [path for path in paths if len({said.get(path) for said in all_said}) > 1]
         if not differing:
             differing = [path for path in ("attack", "defense") if path in paths] or paths[:1]
@@ -172,9 +197,10 @@ class RunView(ipywidgets.VBox):
         return [f"{label} ({labels[:i].count(label) + 1})" if label in labels[:i] else label for i, label in enumerate(labels)]
 
     def _busy(self, busy: bool, rounds: int = 0) -> None:
+        self._under_way = busy
         self.controls.lock(busy)
         self._run.disabled, self._halt.disabled = busy, not busy
-        self._clear.disabled = busy or not self._done
+        self._clear.disabled = self._map.disabled = busy or not self._done
         if busy:
             self._bar.value, self._bar.max = 0, max(rounds, 1)
 
@@ -184,6 +210,15 @@ class RunView(ipywidgets.VBox):
     def _complain(self, error: object) -> None:
         line = " ".join(str(error).split()) or type(error).__name__
         self._status.value = f"<span role='alert' style='color: #B00020'><b>✗</b> {html.escape(line)}</span>"
+
+
+def _load_libraries(scenario: Scenario) -> None:
+    """Import what the first run of a process would, so that a Stop never waits for it."""
+    import decai_sim.flower.strategies  # noqa: F401
+    from decai_sim.learning.problem import Problem
+
+    with contextlib.suppress(Exception):  # what is wrong with the data is said when a run needs them
+        Problem(scenario.task, scenario.nodes, Streams(scenario.seed))
 
 
 def _button(name: str, icon: str, tooltip: str, **options: Any) -> Any:
@@ -206,4 +241,5 @@ def _table(labels: Sequence[str], runs: Sequence[Run]) -> str:
         for row in cells
     ]
     top = "".join(f"<th style='{style}{'left' if i == 0 else 'right'}'>{name}</th>" for i, name in enumerate(head))
-    return f"<table style='border-collapse: collapse'><thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    look = "border-collapse: collapse; line-height: 1.4"
+    return f"<table style='{look}'><thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

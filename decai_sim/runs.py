@@ -112,7 +112,7 @@ class Run:
             "nodes": f"{sc.nodes:,}",
             "protocol": sc.protocol.kind,
             "attack": "none" if sc.attack is None else f"{sc.attack.kind}, {sc.attack.fraction:.0%} of nodes",
-            "defense": "none" if sc.defense is None else _short(sc.defense),
+            "defense": "none" if sc.defense is None else short(sc.defense),
             "rounds": f"{s['rounds']}" + ("" if self.complete else " (stopped early)"),
             "test accuracy": f"{s['accuracy']:.1%}",
             "virtual time": duration(3600 * s["virtual_hours"]),
@@ -423,7 +423,8 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def _short(defense: Rule) -> str:
+def short(defense: Rule) -> str:
+    """A rule in a few words, such as ``nnm >> trimmed_mean``."""
     config = defense.to_config()
     return " >> ".join(step["kind"] for step in config) if isinstance(config, list) else str(config["kind"])
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import threading
+import time
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import decai_sim as ds
+from decai_sim.learning.problem import Problem
 
 ROUND = ["round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"]
 SMALL: dict[str, Any] = {
@@ -232,3 +237,174 @@ def test_a_round_with_too_few_replies_is_passed_over_and_said() -> None:
     assert passed_over[0].startswith("round 1 is passed over, the model stays as it was: nnm.f: 8")
     assert len(run.rounds) == 2
     assert run.rounds["n_replied"].max() <= 16
+
+
+# -- watching -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", [SMALL["protocol"], {"kind": "dpsgd", "rounds": 2}])
+def test_who_watches_sees_the_rows_of_rounds(protocol: dict[str, Any]) -> None:
+    rows: list[dict[str, Any]] = []
+    scenario = ds.Scenario(**SMALL).but(protocol=protocol, attack=None, defense=None)
+    run = ds.run(scenario, progress=False, on_round=rows.append)
+    assert len(rows) == len(run.rounds) > 0
+    pd.testing.assert_frame_equal(pd.DataFrame(rows, columns=ROUND), run.rounds[ROUND], check_exact=True)
+
+
+def test_watching_happens_in_real_time_and_changes_nothing(result: ds.Run) -> None:
+    seen: list[float] = []
+
+    def meddle(row: dict[str, Any]) -> None:
+        time.sleep(1e-3)
+        seen.append(time.monotonic())
+        random.random(), np.random.rand(), torch.rand(1)
+        random.seed(0)
+
+    began = time.monotonic()
+    watched = ds.run(ds.Scenario(**SMALL), progress=False, on_round=meddle)
+    assert began < seen[0] < seen[-1] < time.monotonic()
+    assert watched.trace_digest == result.trace_digest
+    pd.testing.assert_frame_equal(watched.rounds, result.rounds)
+
+
+# -- whom a rule rejected -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def krum() -> ds.Run:
+    return ds.run(ds.Scenario(**SMALL).but(defense="krum"), progress=False)
+
+
+def rejected(run: ds.Run) -> pd.DataFrame:
+    return run.events[run.events["kind"] == "rejected"]
+
+
+def test_krum_keeps_one_and_rejects_the_others_each_round(krum: ds.Run) -> None:
+    events = rejected(krum)
+    for row in krum.rounds.itertuples():
+        mine = events[events["detail"] == f"round {row.round}"]
+        assert len(mine) == row.n_replied - 1
+        assert mine["node"].is_unique
+        assert (mine["t_s"] == row.t_s).all()
+        assert mine["node"].tolist() == sorted(mine["node"])
+        replied = krum.messages[(krum.messages["kind"] == "train_reply") & (krum.messages["t_delivered_s"] <= row.t_s)]
+        assert set(mine["node"]) < set(replied["src"])
+    assert len(events) == (krum.rounds["n_replied"] - 1).sum()
+    assert krum.events["t_s"].is_monotonic_increasing
+
+
+def test_a_loud_attacker_is_among_the_rejected() -> None:
+    run = ds.run(ds.Scenario(**SMALL).but(defense="krum", churn=None, attack__scale=50, protocol__fraction=1), progress=False)
+    byzantine = set(run.nodes.loc[run.nodes["byzantine"], "node"])
+    for _, events in rejected(run).groupby("detail", observed=True):
+        assert byzantine <= set(events["node"])
+
+
+@pytest.mark.parametrize("defense", [None, "mean", "median"])
+def test_rules_that_use_every_row_reject_nobody(krum: ds.Run, defense: str | None) -> None:
+    run = ds.run(ds.Scenario(**SMALL).but(defense=defense), progress=False)
+    assert rejected(run).empty
+    assert "rejected" not in run.events["kind"].cat.categories
+    assert run.trace_digest == krum.trace_digest  # what a rule decides is no part of the history
+    assert len(run.events) == len(krum.events) - len(rejected(krum))
+
+
+def test_the_rejected_come_back_with_a_saved_run(krum: ds.Run, tmp_path: Path) -> None:
+    back = ds.Run.load(krum.save(tmp_path))
+    assert (
+        rejected(back)[["t_s", "node", "detail"]].to_numpy().tolist()
+        == rejected(krum)[["t_s", "node", "detail"]].to_numpy().tolist()
+    )
+
+
+# -- whom the model serves ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uneven() -> ds.Run:
+    """Sixty nodes, some without a sample."""
+    partition = {"kind": "dirichlet", "alpha": 0.05, "min_samples": 0}
+    task = {"kind": "digits", "partition": partition, "model": {"kind": "mlp", "hidden": [12]}}
+    scenario = ds.Scenario(nodes=60, seed=1, task=task, protocol={"kind": "federated", "rounds": 2, "fraction": 0.5})
+    return ds.run(scenario, progress=False)
+
+
+def laid_out(run: ds.Run) -> Problem:
+    return Problem(run.scenario.task, run.scenario.nodes, ds.Streams(run.scenario.seed))
+
+
+def rebuilt(run: ds.Run) -> torch.nn.Module:
+    """The final model, built by torch alone."""
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 12), torch.nn.ReLU(), torch.nn.Linear(12, 10))
+    torch.nn.utils.vector_to_parameters(torch.tensor(run.model), module.parameters())
+    return module
+
+
+def test_node_accuracy_is_that_of_the_final_model_on_each_nodes_samples(uneven: ds.Run) -> None:
+    accuracy, problem, module = uneven.node_accuracy(), laid_out(uneven), rebuilt(uneven)
+    data = uneven.scenario.task.load()
+    x = (torch.tensor(data.x_train) * data.scale - data.mean) / data.std
+    with torch.no_grad():
+        right = (module(x).argmax(1).numpy() == data.y_train).tolist()
+        test = (torch.tensor(data.x_test) * data.scale - data.mean) / data.std
+        assert (module(test).argmax(1).numpy() == data.y_test).mean() == pytest.approx(uneven.accuracy, abs=1 / 360 + 1e-9)
+    expected = []
+    for mine in problem.samples:
+        hits = [right[index] for index in mine.tolist()]
+        expected.append(sum(hits) / len(hits) if hits else float("nan"))
+    # A sample whose two best classes tie to the last bit may fall either way.
+    size = np.maximum(problem.n_samples, 1)
+    np.testing.assert_array_less(np.nan_to_num(np.abs(accuracy - expected)) * size, 1.5)
+    assert np.nansum(np.abs(accuracy.to_numpy() - expected) * size) < 3
+    overall = np.average(accuracy.fillna(0), weights=uneven.nodes["n_samples"])
+    assert overall == pytest.approx(np.mean(right), abs=3 / len(right))
+
+
+def test_nodes_without_samples_have_no_accuracy(uneven: ds.Run) -> None:
+    empty = (uneven.nodes["n_samples"] == 0).to_numpy()
+    accuracy = uneven.node_accuracy()
+    assert 0 < empty.sum() < 60
+    assert (accuracy.isna().to_numpy() == empty).all()
+    assert accuracy.dropna().between(0, 1).all()
+    assert (accuracy.name, accuracy.index.name, accuracy.index.tolist()) == ("accuracy", "node", list(range(60)))
+
+
+def test_a_loaded_run_serves_its_nodes_as_it_did(uneven: ds.Run, tmp_path: Path) -> None:
+    pd.testing.assert_series_equal(ds.Run.load(uneven.save(tmp_path)).node_accuracy(), uneven.node_accuracy())
+
+
+def test_data_are_those_before_any_attack_on_them() -> None:
+    scenario = ds.Scenario(nodes=5, task="digits", protocol={"kind": "federated", "rounds": 1, "fraction": 1})
+    run = ds.run(scenario.but(attack={"kind": "label_flip", "fraction": 0.4}), progress=False)
+    model = torch.tensor(run.model)
+    np.testing.assert_array_equal(run.node_accuracy(), laid_out(ds.run(scenario, progress=False)).node_accuracy(model))
+
+
+def test_class_counts_count_every_sample_once(uneven: ds.Run) -> None:
+    problem = laid_out(uneven)
+    counts = problem.class_counts()
+    assert counts.shape == (60, 10) == (60, len(problem.class_names))
+    assert counts.sum(axis=1).tolist() == problem.n_samples.tolist() == uneven.nodes["n_samples"].tolist()
+    labels = uneven.scenario.task.load().y_train
+    assert counts.sum(axis=0).tolist() == np.bincount(labels).tolist()
+    for row, mine in zip(counts.tolist(), problem.samples, strict=True):
+        tally = Counter(labels[index] for index in mine.tolist())
+        assert row == [tally[label] for label in range(10)]
+
+
+def no_node_accuracy(run: ds.Run) -> None:
+    with pytest.raises(ds.ScenarioError, match="node_accuracy: this run has no single final model of its scenario's task"):
+        run.node_accuracy()
+
+
+def test_runs_without_a_single_final_model_say_so() -> None:
+    stop = threading.Event()
+    stop.set()
+    no_node_accuracy(ds.run(ds.Scenario(**SMALL), progress=False, stop=stop))
+
+
+def test_somebody_elses_app_has_no_model_of_ours() -> None:
+    app = Path(__file__).parent / "flower_apps" / "digits_fedavg"
+    run = ds.flower.run(str(app), ds.Scenario(nodes=4), run_config={"num-rounds": 1, "min-nodes": 2})
+    assert len(run.rounds) == 1
+    no_node_accuracy(run)

@@ -81,6 +81,51 @@ def test_any_change_of_history_changes_the_digest(change: Callable[[Trace], obje
     assert trace.digest() != filled().digest()
 
 
+def test_decisions_stand_among_the_events_in_the_order_of_their_recording() -> None:
+    trace = Trace()
+    trace.decision(0.0, 9, "rejected", "round 0")
+    trace.event(0.0, 3, "online")
+    trace.decision(1.0, 5, "rejected", "round 1")
+    trace.decision(1.0, 4, "rejected", "round 1")
+    trace.event(1.0, 3, "offline", "of its own accord")
+    trace.decision(2.0, 3, "offline", "of its own accord")  # words that events use too
+    assert trace.events().to_numpy().tolist() == [
+        [0.0, 9, "rejected", "round 0"],
+        [0.0, 3, "online", ""],
+        [1.0, 5, "rejected", "round 1"],
+        [1.0, 4, "rejected", "round 1"],
+        [1.0, 3, "offline", "of its own accord"],
+        [2.0, 3, "offline", "of its own accord"],
+    ]
+    assert set(trace.events().kind.cat.categories) == {"rejected", "online", "offline"}
+    assert set(trace.events().detail.cat.categories) == {"", "round 0", "round 1", "of its own accord"}
+
+
+def test_events_keep_their_types_whatever_was_decided() -> None:
+    only, neither, both = Trace(), Trace(), filled()
+    only.decision(1.0, 2, "rejected")
+    both.decision(1.0, 2, "rejected")
+    for trace, n in ((only, 1), (neither, 0), (both, 3)):
+        assert len(trace.events()) == n
+        assert [str(dtype) for dtype in trace.events().dtypes] == ["float64", "int64", "category", "category"]
+
+
+def test_decisions_change_neither_the_digest_nor_the_messages() -> None:
+    trace = Trace()
+    trace.decision(0.0, 1, "rejected", "round 1")
+    assert trace.digest() == Trace().digest()
+    trace = filled()
+    trace.decision(2.0, 1, "rejected", "round 1")
+    trace.decision(2.0, 1, "online", "a new word")
+    trace.events()  # must not teach the trace the words of decisions
+    assert trace.digest() == filled().digest()
+    assert trace.messages().equals(filled().messages())
+    trace.event(3.0, 1, "rejected", "round 1")
+    plain = filled()
+    plain.event(3.0, 1, "rejected", "round 1")
+    assert trace.digest() == plain.digest() != filled().digest()
+
+
 def test_the_digest_tells_names_apart() -> None:
     def one(kind: str, detail: str) -> str:
         trace = Trace()

@@ -158,7 +158,7 @@ def substituted(*apps: ServerApp | ClientApp) -> Iterator[None]:
 
 
 @contextmanager
-def entered(session: Session) -> Iterator[None]:
+def entered(session: Session | None) -> Iterator[None]:
     """Make ``session`` the one that Flower code of this thread sees."""
     token = _session.set(session)
     try:
@@ -337,6 +337,13 @@ class Rng:
         finally:
             self._state = self._current()
             self._set(outside)
+
+
+@contextmanager
+def left() -> Iterator[None]:
+    """Let the code inside, such as that of somebody who watches a run, see real time and draw without changing the run."""
+    with entered(None), Rng(Rng._current()).in_place():
+        yield
 
 
 def rng_of(streams: Streams, *name: str | int) -> Rng:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from decai_sim.attacks import SignFlip
+from decai_sim.runs import Run, short
 from decai_sim.scenario import Scenario
 from decai_sim.sweep import Comparison
 
@@ -140,3 +142,28 @@ def price(final: Mapping[str, Sequence[float]]) -> Price:
     regained = [(d - a) / (c - a) if c > a else 0.0 for c, a, d in rows]
     calm, attacked, defended = (median(column) for column in columns)
     return Price(calm, attacked, defended, median(lost), median(regained), len(rows))
+
+
+EXERCISE_SHARE, EXERCISE_ACCURACY = 0.4, 0.7
+
+
+def check_exercise(runs: Sequence[Run]) -> str:
+    """Say whether one of ``runs`` solves the notebook's exercise: hold above 70 % against 40 % of the nodes flipping signs.
+
+    Example:
+        >>> check_exercise([])
+        'Not yet: there is no finished run in which 40% of the nodes flip signs (sign flip, scale 4).'
+    """
+    attacked = [one for one in runs if one.complete and _is_put_to_the_test(one.scenario)]
+    if not attacked:
+        return f"Not yet: there is no finished run in which {EXERCISE_SHARE:.0%} of the nodes flip signs (sign flip, scale 4)."
+    best = max(attacked, key=lambda one: one.accuracy)
+    rule = "no defense" if best.scenario.defense is None else short(best.scenario.defense)
+    if best.accuracy > EXERCISE_ACCURACY:
+        return f"Solved: {rule} holds at {best.accuracy:.0%}."
+    return f"Not yet: the best rule so far, {rule}, ends at {best.accuracy:.0%}; more than {EXERCISE_ACCURACY:.0%} is possible."
+
+
+def _is_put_to_the_test(scenario: Scenario) -> bool:
+    attack = scenario.attack
+    return isinstance(attack, SignFlip) and attack.fraction >= EXERCISE_SHARE and attack.scale >= 4

@@ -74,7 +74,7 @@ class Federated(Protocol):
         """Run the federation."""
         from flwr.serverapp import ServerApp
 
-        from decai_sim.flower import apps, arrays, strategies
+        from decai_sim.flower import apps, arrays, compat, strategies
         from decai_sim.flower.hosting import Host
         from decai_sim.learning.training import Plan
 
@@ -91,7 +91,8 @@ class Federated(Protocol):
             record: dict[str, Any] = host.grid.rounds[-1]
             record["accuracy"], record["loss"] = problem.evaluate(lab.model.to(problem.device))
             lab.rounds.append(record)
-            lab.on_round(record)
+            with compat.left():
+                lab.on_round(record)
             return None
 
         def on_rejected(server_round: int, nodes: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -106,11 +107,10 @@ class Controls(ipywidgets.VBox):
 
     def _applies(self, path: str) -> bool:
         """Whether the component chosen has the field."""
-        parent = path.rpartition(".")[0]
-        if parent not in self._controls:
-            return not parent or isinstance(_at(self._base.to_config(), parent), dict)
-        config = self._controls[parent].config()
-        return isinstance(config, dict) and path.rpartition(".")[2] in config
+        parent, _, name = path.rpartition(".")
+        control = self._controls.get(parent)
+        config = _at(self._base.to_config(), parent) if control is None else control.config()
+        return isinstance(config, dict) and name in config
 
     def _refresh(self, change: Any = None) -> None:
         self.lock(False)
@@ -118,7 +118,7 @@ class Controls(ipywidgets.VBox):
         for control in self._controls.values():
             about = getattr(control.widget, "about", {}).get(control.widget.value)
             if about:
-                lines.append(f"<b>{control.title}: {control.text()}</b>. {about}")
+                lines.append(f"<b>{html.escape(f'{control.title}: {control.text()}')}</b>. {about}")
         self._about.value = f"<div style='line-height: 1.35'>{'<br>'.join(lines)}</div>"
 
 
@@ -145,7 +145,7 @@ def _control(scenario: Scenario, path: str) -> _Control:
     field, value = _field(scenario, path)
     name = path.rpartition(".")[2]
     title = field.title or _words(name)
-    family = _family(field.annotation, field.metadata)
+    family = _family(field.annotation)
     options = {"description": title, "layout": _LAYOUT, "style": _STYLE, "continuous_update": False}
     if family is not None:
         return _menu(path, title, family, value, type(None) in get_args(field.annotation), scenario.protocol.uses_topology)
@@ -160,23 +160,34 @@ def _control(scenario: Scenario, path: str) -> _Control:
         options.pop("continuous_update")
         widget = ipywidgets.Dropdown(options=get_args(annotation), value=value, **options)
     elif annotation is float and low is not None and high is not None and value is not None:
-        step = (high - low) / 100
-        low, high = low + step * open_low, high - step * open_high
         share = (low >= 0) and (high <= 1)
+        step = (high - low) / 100
+        # A value nearer to an open end than a step is allowed, and widgets quietly move what lies outside their ends.
+        low, high = min(low + step * open_low, value), max(high - step * open_high, value)
         widget = ipywidgets.FloatSlider(
             value=value, min=low, max=high, step=step, readout_format=".0%" if share else ".3g", **options
         )
         text = lambda: f"{title} {widget.value:.0%}" if share else f"{title} {widget.value:.3g}"  # noqa: E731
     elif annotation is int and value is not None:
         widget = ipywidgets.BoundedIntText(
-            value=value, min=-(2**53) if low is None else int(low), max=2**53 if high is None else int(high), **options
+            value=value,
+            min=min(-(2**53), value) if low is None else int(low) + open_low,
+            max=max(2**53, value) if high is None else int(high) - open_high,
+            **options,
         )
     elif annotation is float and value is not None:
         widget = ipywidgets.FloatText(value=value, **options)
     else:  # anything else is said as in a scenario file
         widget = ipywidgets.Text(value=json.dumps(_at(scenario.to_config(), path)), **options)
-        return _Control(path, title, widget, lambda: parse_yaml(widget.value), text)
+        return _Control(path, title, widget, lambda: _read(path, widget.value), text)
     return _Control(path, title, widget, lambda: widget.value, text)
+
+
+def _read(path: str, text: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: {error}") from None
 
 
 def _field(scenario: Scenario, path: str) -> tuple[FieldInfo, Any]:
@@ -191,17 +202,16 @@ def _field(scenario: Scenario, path: str) -> tuple[FieldInfo, Any]:
             raise ScenarioError(f"controls: {path!r} is not allowed: {name!r} is none of {', '.join(known) or 'its fields'}")
         field = mine.model_fields[name]
         at = getattr(at, name, field.get_default(call_default_factory=True) if not field.is_required() else None)
-        base = _family(field.annotation, field.metadata)
+        base = _family(field.annotation)
         models = [] if base is None else [type(at)] * isinstance(at, Component) + [base, *_members(base)]
     assert field is not None
     return field, at
 
 
-def _family(annotation: Any, metadata: Sequence[Any] = ()) -> type[Component] | None:
-    """The base of the components that a field holds; None for any other field."""
-    parts = [annotation, *get_args(annotation)]
-    parts += [inner for part in parts if get_origin(part) is Annotated for inner in get_args(part)]
-    return next((part for part in parts if inspect.isclass(part) and issubclass(part, Component)), None)
+def _family(annotation: Any) -> type[Component] | None:
+    """The base of the component that a field holds; None for any other field, several components included."""
+    held = _plain(annotation)
+    return held if inspect.isclass(held) and issubclass(held, Component) else None
 
 
 def _plain(annotation: Any) -> Any:
@@ -230,6 +240,8 @@ def _members(base: type[Component]) -> Iterator[type[Component]]:
 
 
 def _menu(path: str, title: str, base: type[Component], own: Component | None, optional: bool, wired: bool) -> _Control:
+    # What all of the family have in common, such as the attackers' share, stays when another one is chosen.
+    common = {} if own is None else {name: getattr(own, name) for name in base.model_fields}
     choices: dict[str, Any] = {}
     about: dict[str, str] = {}
 
@@ -244,12 +256,12 @@ def _menu(path: str, title: str, base: type[Component], own: Component | None, o
         about[json.dumps(config)] = " ".join(sentences)
 
     for cls in _members(base):
-        component = _by_default(cls)
+        component = _offered(cls, common)
         if component is None:
             continue
         offer(component)
         if isinstance(component, Rule) and component.robust:
-            for mixing in filter(None, map(_by_default, kinds(base.family).values())):
+            for mixing in (_offered(cls, common) for cls in kinds(base.family).values()):
                 if isinstance(mixing, Mixing):
                     offer(mixing >> component)
     if own is not None:
@@ -261,11 +273,13 @@ def _menu(path: str, title: str, base: type[Component], own: Component | None, o
     return _Control(path, title, widget, lambda: json.loads(widget.value), lambda: str(widget.label))
 
 
-def _by_default(cls: type[Component]) -> Component | None:
-    try:
-        return cls()
-    except ValidationError:  # it wants to be told something first, a file for example
-        return None
+def _offered(cls: type[Component], common: dict[str, Any]) -> Component | None:
+    for fields in (common, {}):
+        try:
+            return cls(**fields)
+        except ValidationError:  # it wants to be told something first, a file for example
+            continue
+    return None
 
 
 def _words(name: str) -> str:
@@ -274,4 +288,4 @@ def _words(name: str) -> str:
 
 def _sentence(cls: type[Component]) -> str:
     card = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0]
-    return " ".join(card.split()).replace("``", "")
+    return html.escape(" ".join(card.split()).replace("``", ""))

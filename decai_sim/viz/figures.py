@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import io
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -276,18 +278,41 @@ def save(fig: Figure, path: str | Path, title: str = "") -> None:
 def svg(fig: Figure, title: str) -> str:
     """The figure as an ``<svg>`` element that stands in a page, named ``title`` for those who cannot see it."""
     text = io.StringIO()
-    fig.savefig(text, format="svg")
+    fig.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     element = text.getvalue()
-    element = element[element.index("<svg") :]
+    # Matplotlib's style sheet is for all of the page that the element stands in; on the element it is for the element alone.
+    sheet = re.search(r"<defs>\s*<style[^>]*>\*\{([^}]*)\}</style>\s*</defs>\s*", element)
+    look = "max-width: 100%; height: auto"
+    if sheet is not None:
+        element, look = element.replace(sheet[0], "", 1), f"{look}; {sheet[1]}"
     name = html.escape(title, quote=True)
-    return element.replace("<svg", f'<svg role="img" aria-label="{name}" style="max-width: 100%; height: auto"', 1)
+    return element[element.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{name}" style="{look}"', 1)
 
 
-def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """An empty figure of ``rows`` by ``columns`` panels, ``size`` inches wide and high, and the panels in reading order."""
-    # pyplot registers how notebooks show figures. Its own list of figures, shared by all threads, is left alone.
-    import matplotlib.pyplot  # noqa: F401
+def panels(
+    rows: int, columns: int, size: tuple[float, float], layout: Literal["constrained"] | None = "constrained"
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of ``rows`` by ``columns`` panels, ``size`` inches wide and high, and the panels in reading order.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        size: width and height, inches.
+        layout: makes room for titles and labels; None: they are where they are.
+    """
+    # Without pyplot, whose list of figures is shared by all threads.
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=size, layout="constrained")
+    _teach_notebook(Figure)
+
+    fig = Figure(figsize=size, layout=layout)
     return fig, list(np.atleast_1d(fig.subplots(rows, columns)).flat)
+
+
+def _teach_notebook(figure: type[Figure]) -> None:
+    """Tell the notebook, if this is one, how to show figures; pyplot would do so with its first figure."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and shell.display_formatter.formatters["image/png"].for_type(figure) is None:
+        from IPython.core.pylabtools import select_figure_formats
+
+        select_figure_formats(shell, {"png"})  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -61,21 +62,24 @@ class LiveFigure(ipywidgets.HTML):
     def add(self, row: dict[str, Any]) -> None:
         """Add a round, a row of :attr:`decai_sim.Run.rounds`, to the growing curve."""
         self._rows.append({"run_id": "", **row})
-        if time.monotonic() >= self._not_before:
+        if time.perf_counter() >= self._not_before:  # never virtual, as other clocks are inside a Flower app
             self.draw()
 
     def draw(self) -> None:
         """Draw all that has been added."""
-        began = time.monotonic()
+        began = time.perf_counter()
         growing = {self._label: pd.DataFrame(self._rows)} if self._rows else {}
-        fig, (ax,) = figures.panels(1, 1, (9, 3.6))
-        figures.accuracy(ax, {**self._finished, **growing})
-        if len(ax.lines) > 1:
-            fig.legend(loc="outside right upper", frameon=False, fontsize=9)
+        series = {textwrap.fill(label, 36): rounds for label, rounds in {**self._finished, **growing}.items()}
+        # Measuring all texts for a layout would take as long as drawing them.
+        fig, (ax,) = figures.panels(1, 1, (10, 3.6), layout=None)
+        fig.subplots_adjust(left=0.065, right=0.7 if len(series) > 1 else 0.98, bottom=0.14, top=0.96)
+        figures.accuracy(ax, series)
+        if len(series) > 1:
+            ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9)
         if not ax.lines:
             ax.set_xlim(0, 60)
         self.value = figures.svg(fig, f"Test accuracy against virtual time: {self._said()}")
-        now = time.monotonic()
+        now = time.perf_counter()
         self._not_before = now + 3 * (now - began)
 
     def _said(self) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Okabe & Ito, "Color universal design" (2008); yellow last, being hard to see on white."""
@@ -17,3 +20,53 @@ def style(index: int) -> dict[str, Any]:
         "marker": MARKERS[index % len(MARKERS)],
         "linestyle": LINES[index % len(LINES)],
     }
+
+
+ONLINE, TRAINING, BYZANTINE, REJECTED = 1, 2, 4, 8
+"""The bits of a node's state, which is one byte."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What a node is shown as.
+
+    Attributes:
+        name: what it is called.
+        color: of its mark.
+        drawn: how it is drawn, in words.
+        bit: the bit of the state byte that decides; 0 if none has to.
+        when: what that bit must be.
+        filled: whether the mark is.
+        extra: what is added to the mark: ``ring``, ``cross`` or nothing.
+    """
+
+    name: str
+    color: str
+    drawn: str
+    bit: int = 0
+    when: bool = True
+    filled: bool = True
+    extra: str = ""
+
+
+STATES = (
+    NodeState("offline", "#8a8a8a", "a small hollow mark", ONLINE, when=False, filled=False),
+    NodeState("rejected", "#CC79A7", "struck through: the rule did not use its update this round", REJECTED, extra="cross"),
+    NodeState("training", "#009E73", "filled, with a ring around it", TRAINING, extra="ring"),
+    NodeState("byzantine", "#D55E00", "a filled triangle", BYZANTINE),
+    NodeState("online", "#0072B2", "a filled disc"),
+)
+"""What nodes are shown as; the first that fits counts. Byzantine nodes are triangles in every state, all others are round."""
+
+
+def shown_as(states: np.ndarray) -> np.ndarray:
+    """Which of :data:`STATES` each state byte is shown as.
+
+    Example:
+        >>> codes = shown_as(np.array([0, ONLINE, ONLINE | TRAINING | BYZANTINE], dtype=np.uint8))
+        >>> [STATES[code].name for code in codes]
+        ['offline', 'online', 'training']
+    """
+    fits = [np.full(states.shape, True) if not s.bit else ((states & s.bit) != 0) == s.when for s in STATES]
+    first: np.ndarray = np.argmax(fits, axis=0)
+    return first

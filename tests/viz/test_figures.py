@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from decai_sim.errors import ScenarioError
 from decai_sim.viz import figures, palette
 
 
@@ -64,6 +69,62 @@ def test_traffic_counts_both_directions(ax: Axes) -> None:
     assert ax.get_xlabel() == "megabytes sent and received"
 
 
+def test_traffic_is_drawn_against_time_in_units_that_suit_the_longest(ax: Axes) -> None:
+    large = rounds("b", [0.1, 0.2, 0.3], 600.0)
+    large[["bytes_up", "bytes_down"]] *= 1000
+    figures.traffic(ax, {"small": rounds("a", [0.1, 0.2]), "large": large, "none": rounds("c", [])})
+    small, large_line = ax.lines
+    assert small.get_xdata() == pytest.approx([1, 2])
+    assert small.get_ydata() == pytest.approx([0.002, 0.004])
+    assert large_line.get_xdata() == pytest.approx([10, 20, 30])
+    assert large_line.get_ydata() == pytest.approx([2, 4, 6])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("virtual minutes", "gigabytes sent and received")
+    assert ax.get_ylim()[0] == 0
+
+
+def test_traffic_of_several_runs_is_their_median_and_range(ax: Axes) -> None:
+    double = rounds("b", [0.1, 0.2])
+    double["bytes_up"] *= 3
+    figures.traffic(ax, {"x": pd.concat([rounds("a", [0.1, 0.2]), double])})
+    assert ax.lines[0].get_ydata() == pytest.approx([3, 6])
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((2, 8))
+
+
+def share_at_or_below(ax: Axes, value: float) -> float:
+    x, y = ax.lines[0].get_data()
+    return float(np.asarray(y)[np.asarray(x) <= value][-1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10, 11, 100])
+def test_node_accuracy_is_the_share_of_nodes_at_or_below(ax: Axes, n: int) -> None:
+    values = np.random.default_rng(n).integers(0, 12, n) / 11  # with ties
+    figures.node_accuracy(ax, {"x": values.tolist()})
+    for value in np.unique(values):
+        assert share_at_or_below(ax, 100 * value) == pytest.approx(100 * np.mean(values <= value))
+    assert (np.diff(ax.lines[0].get_ydata()) >= 0).all()
+    assert ax.lines[0].get_ydata()[0] == 0
+    assert ax.lines[0].get_ydata()[-1] == 100
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 11, 20, 21, 97])
+def test_the_marker_is_at_the_worst_decile_and_on_the_curve(ax: Axes, n: int) -> None:
+    values = np.random.default_rng(n).random(n)
+    figures.node_accuracy(ax, {"x": values.tolist()})
+    (at,), (height,) = ax.lines[1].get_data()
+    assert at == pytest.approx(100 * np.quantile(values, 0.1, method="inverted_cdf"))
+    assert height == 10
+    assert np.mean(100 * values < at - 1e-9) < 0.1 <= np.mean(100 * values <= at + 1e-9)
+
+
+def test_nodes_without_an_accuracy_are_left_out(ax: Axes) -> None:
+    nan = float("nan")
+    figures.node_accuracy(ax, {"x": [nan, 0.5, nan, 1.0], "nobody": [nan, nan], "nothing": []})
+    assert ax.get_legend_handles_labels()[1] == ["x"]
+    assert share_at_or_below(ax, 50) == 50
+    assert share_at_or_below(ax, 100) == 100
+
+
 def test_online_count_follows_the_events() -> None:
     t, count = figures.online_count(EVENTS)
     assert t.tolist() == [0, 10, 20, 30]
@@ -91,3 +152,122 @@ def test_a_figure_appears_whole_under_its_name(tmp_path: Path) -> None:
     figures.save(figures.overview({"x": rounds("a", [0.1, 0.2])}, EVENTS, 3), str(tmp_path / "f.svg"))
     assert [p.name for p in tmp_path.iterdir()] == ["f.svg"]
     assert "<svg" in (tmp_path / "f.svg").read_text()
+
+
+class Page(HTMLParser):
+    """What a page is made of, and what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.said: dict[str, str] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag = self.tags[-1][0] if self.tags else ""
+        self.said[tag] = self.said.get(tag, "") + data
+
+    def loads(self) -> list[str]:
+        links = [value for _, attrs in self.tags for name, value in attrs.items() if name.split(":")[-1] in ("href", "src")]
+        return [link for link in links if link and not link.startswith("#")]
+
+
+TITLE = "<script>alert('x')</script> & \"so on\" <b>"
+
+
+def test_a_page_needs_nothing_else_and_says_what_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "f.html"
+    figures.save(figures.overview({"x & <y>": rounds("a", [0.1, 0.2])}, EVENTS, 3), path, TITLE)
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.loads() == []
+    assert not {"script", "link", "img", "image", "iframe", "b"} & {tag for tag, _ in page.tags}
+    for other in ("@import", "url(http", "url(//", "src="):
+        assert other not in text
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert {part.split('"')[0] for part in text.split('="') if part.startswith("http")} == namespaces
+    assert text.count("http") == len(namespaces)
+    (svg,) = (attrs for tag, attrs in page.tags if tag == "svg")
+    assert (svg["role"], svg["aria-label"]) == ("img", TITLE)
+    assert page.said["title"].strip() == TITLE
+    assert text.startswith("<!doctype html>")
+
+
+def test_a_page_without_a_title_has_its_files_name(tmp_path: Path) -> None:
+    figures.save(figures.overview({"x": rounds("a", [0.1])}, EVENTS, 3), tmp_path / "my figure.html")
+    page = Page((tmp_path / "my figure.html").read_text(encoding="utf-8"))
+    assert page.said["title"].strip() == "my figure"
+
+
+def test_an_element_in_a_page_restyles_nothing_else_and_is_whole() -> None:
+    element = figures.svg(figures.overview({"x": rounds("a", [0.1, 0.2])}, EVENTS, 3), TITLE)
+    assert "<style" not in element
+    root = ET.fromstring(element)
+    assert root.attrib["aria-label"] == TITLE
+    assert "stroke-linejoin: round" in root.attrib["style"]
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("PNG", b"\x89PNG")])
+def test_the_ending_decides_the_format(tmp_path: Path, ending: str, magic: bytes) -> None:
+    figures.save(figures.overview({"x": rounds("a", [0.1])}, EVENTS, 3), tmp_path / f"f.{ending}")
+    assert (tmp_path / f"f.{ending}").read_bytes().startswith(magic)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["f.jpg", "f", "f.html.bak", ".svg"])
+def test_another_ending_is_refused_and_nothing_written(tmp_path: Path, name: str) -> None:
+    fig, _ = figures.panels(1, 1, (2, 2))
+    with pytest.raises(ScenarioError, match=r"end it in \.png, \.svg, \.pdf or \.html") as caught:
+        figures.save(fig, tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_drawn_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "f.html"
+    path.write_text("before")
+    fig, (ax,) = figures.panels(1, 1, (2, 2))
+    ax.set_title(r"$\notatexcommand$")
+    with pytest.raises(ValueError, match="notatexcommand"):
+        figures.save(fig, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["f.html"]
+    assert path.read_text() == "before"
+
+
+def test_pyplot_keeps_none_of_the_figures() -> None:
+    before = plt.get_fignums()
+    kept = [
+        figures.overview({"x": rounds("a", [0.1])}, EVENTS, 3),
+        figures.comparison({"x": rounds("a", [0.1])}, {"x": [0.1]}, EVENTS, 3),
+        figures.panels(1, 2, (4, 2))[0],
+    ]
+    assert all(figures.svg(fig, "x") for fig in kept)
+    assert plt.get_fignums() == before
+
+
+def test_two_threads_can_draw_at_once() -> None:
+    settings, speed = dict(plt.rcParams), sys.getswitchinterval()
+    drawn: list[str] = []
+    start = threading.Barrier(2)
+
+    def draw() -> None:
+        start.wait()
+        for _ in range(3):
+            drawn.append(figures.svg(figures.overview({"x": rounds("a", [0.1, 0.2])}, EVENTS, 3), "x"))
+
+    threads = [threading.Thread(target=draw) for _ in range(2)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(speed)
+    shapes = [[(tag, attrs.get("d")) for tag, attrs in Page(element).tags] for element in drawn]
+    assert len(shapes) == 6
+    assert all(shape == shapes[0] for shape in shapes)
+    assert dict(plt.rcParams) == settings

@@ -1,0 +1,162 @@
+"""What every node was doing when, as columns that can be sought through quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decai_sim.errors import ScenarioError
+from decai_sim.viz.palette import BYZANTINE, ONLINE, REJECTED, STATES, TRAINING, shown_as
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Per kind of event: which bits it decides, and what they become.
+_EFFECTS = {
+    "online": (ONLINE, ONLINE),
+    "offline": (ONLINE | TRAINING, 0),
+    "job_start": (TRAINING | REJECTED, TRAINING),
+    "job_end": (TRAINING, 0),
+    "job_lost": (TRAINING, 0),
+    "rejected": (REJECTED, REJECTED),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The states of all nodes from 0 to ``end_s`` virtual seconds.
+
+    A state is one byte of the bits ``ONLINE``, ``TRAINING``, ``BYZANTINE`` and ``REJECTED`` of :mod:`decai_sim.viz.palette`.
+
+    Attributes:
+        n: number of nodes.
+        end_s: when it ends.
+        initial: ``(n,)`` uint8, the states at time 0.
+        t_s: ``(k,)`` float64, ascending: when a node's state changed.
+        node: ``(k,)`` int64, whose.
+        state: ``(k,)`` uint8, to what.
+    """
+
+    n: int
+    end_s: float
+    initial: np.ndarray
+    t_s: np.ndarray
+    node: np.ndarray
+    state: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        events: pd.DataFrame,
+        byzantine: np.ndarray | Sequence[bool],
+        end_s: float | None = None,
+        round_ends: np.ndarray | Sequence[float] = (),
+    ) -> Replay:
+        """Read the states off an ``events`` frame.
+
+        A node is offline until its first ``online`` event; those there from the start have one at time 0. It is training from
+        ``job_start`` to ``job_end``, ``job_lost`` or ``offline``. It is rejected from a ``rejected`` event until its next job or
+        the next round's end. Events of equal time count in the order of the frame.
+
+        Args:
+            events: columns ``t_s``, ``node``, ``kind``; other kinds, and the server (node −1), are ignored.
+            byzantine: per node, whether it is one.
+            end_s: when the replay ends; by default with the last event or round.
+            round_ends: when rounds ended.
+
+        Raises:
+            ScenarioError: an event is of a node that does not exist, or at a time that is not a number.
+
+        Example:
+            >>> import pandas as pd
+            >>> events = pd.DataFrame({"t_s": [0.0, 2.0, 5.0], "node": [0, 0, 0], "kind": ["online", "job_start", "job_end"]})
+            >>> replay = Replay.of(events, [False, True])
+            >>> replay.counts(3.0)
+            {'offline': 1, 'rejected': 0, 'training': 1, 'byzantine': 0, 'online': 0}
+        """
+        flags = np.asarray(byzantine, dtype=bool)
+        n = len(flags)
+        t, node = events["t_s"].to_numpy(dtype=np.float64), events["node"].to_numpy(dtype=np.int64)
+        if len(node) and node.max() >= n:
+            raise ScenarioError(f"events.node: {node.max()} is not allowed: there are {n} nodes, numbered from 0")
+        if not np.isfinite(t).all():
+            raise ScenarioError("events.t_s: every time must be a finite number of seconds")
+        ends = np.sort(np.asarray(round_ends, dtype=np.float64))
+        if end_s is None:
+            end_s = max(0.0, *(float(times.max()) for times in (t, ends) if len(times)), 0.0)
+
+        kinds = events["kind"].astype("category").cat
+        effects = np.array([_EFFECTS.get(kind, (0, 0)) for kind in kinds.categories] + [(0, 0)], dtype=np.uint8)
+        decides, becomes = effects[kinds.codes.to_numpy()].T  # a missing kind has code −1: the row added at the end
+        ours = (decides != 0) & (node >= 0)
+        t, node, decides, becomes = t[ours], node[ours], decides[ours], becomes[ours]
+
+        rejected = np.flatnonzero(decides & becomes & REJECTED)
+        over = np.searchsorted(ends, t[rejected], side="right")
+        rejected, over = rejected[over < len(ends)], over[over < len(ends)]
+        # In front, and the sorts are stable: what ends with a round does so before anything else of that moment.
+        t = np.concatenate([ends[over], t])
+        node = np.concatenate([node[rejected], node])
+        decides = np.concatenate([np.full(len(over), REJECTED, dtype=np.uint8), decides])
+        becomes = np.concatenate([np.zeros(len(over), dtype=np.uint8), becomes])
+
+        initial = np.where(flags, BYZANTINE, 0).astype(np.uint8)
+        order = np.lexsort((t, node))
+        t, node = t[order], node[order]
+        state = initial[node] | _after(node, decides[order], becomes[order])
+
+        t, node, state = _settled(t, node, state, initial)
+        early = t <= 0.0
+        initial[node[early]] = state[early]  # in order of time: the last counts
+        late = ~early & (t <= end_s)
+        t, node, state = t[late], node[late], state[late]
+        order = np.argsort(t, kind="stable")
+        return cls(n, float(end_s), initial, t[order], node[order], state[order])
+
+    def states(self, t_s: float) -> np.ndarray:
+        """``(n,)`` uint8: every node's state after all that happened up to ``t_s``, that moment included."""
+        states = self.initial.copy()
+        known = np.searchsorted(self.t_s, t_s, side="right")
+        states[self.node[:known]] = self.state[:known]  # of several assignments the last stays
+        return states
+
+    def counts(self, t_s: float) -> dict[str, int]:
+        """How many nodes are shown as what at ``t_s``, by the names in :data:`decai_sim.viz.palette.STATES`."""
+        return count(self.states(t_s))
+
+
+def count(states: np.ndarray) -> dict[str, int]:
+    """How many of ``states`` are shown as what.
+
+    Example:
+        >>> count(np.array([0, 1, 1], dtype=np.uint8))
+        {'offline': 1, 'rejected': 0, 'training': 0, 'byzantine': 0, 'online': 2}
+    """
+    found = np.bincount(shown_as(states), minlength=len(STATES)).tolist()
+    return {state.name: number for state, number in zip(STATES, found, strict=True)}
+
+
+def _after(node: np.ndarray, decides: np.ndarray, becomes: np.ndarray) -> np.ndarray:
+    """The bits each row leaves its node with; rows are ordered by node, then time."""
+    rows = np.arange(len(node))
+    first = np.searchsorted(node, node)  # of each row's node
+    state = np.zeros(len(node), dtype=np.uint8)
+    for bit in (ONLINE, TRAINING, REJECTED):
+        decided = np.maximum.accumulate(np.where(decides & bit, rows, -1)) if len(rows) else rows
+        state |= np.where(decided >= first, becomes[decided] & bit, 0).astype(np.uint8)
+    return state
+
+
+def _settled(t: np.ndarray, node: np.ndarray, state: np.ndarray, initial: np.ndarray) -> tuple[Any, Any, Any]:
+    """Of each node and moment the last row, and of those the ones that change something."""
+    if not len(t):
+        return t, node, state
+    last = np.append((t[1:] != t[:-1]) | (node[1:] != node[:-1]), True)
+    t, node, state = t[last], node[last], state[last]
+    before = np.append(initial[:1], state[:-1])
+    starts = np.append(True, node[1:] != node[:-1])
+    changes = state != np.where(starts, initial[node], before)
+    return t[changes], node[changes], state[changes]

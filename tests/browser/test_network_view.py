@@ -1,0 +1,343 @@
+"""The network view in a browser, from a saved page: what is painted, and what the mouse and the keys do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from decai_sim.viz import NetworkView, Replay
+
+END_S = 300.0
+CLASSES = ["T-shirt/top", "trouser", "<b>bag</b>"]
+HOW_BUSY = 40
+"""Events a node, so that every frame of a replay has something to show."""
+
+PIXELS = """name => {
+  const canvas = document.querySelector(`canvas.dn-${name}`);
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let [sum, painted] = [0, 0];
+  for (let i = 0; i < data.length; i++) sum = (31 * sum + data[i]) % 2147483647;
+  for (let i = 3; i < data.length; i += 4) painted += data[i] > 0;
+  return [painted, sum];
+}"""
+"""How many pixels of a layer are painted, and a number that tells pictures apart."""
+
+
+def make(graph: nx.Graph, seed: int = 0) -> NetworkView:
+    n = len(graph)
+    rng = np.random.default_rng(seed)
+    byzantine = np.arange(n) % 5 == 0
+    kinds = rng.choice(["online", "offline", "job_start", "job_end", "rejected"], n * HOW_BUSY, p=[0.3, 0.15, 0.25, 0.2, 0.1])
+    events = pd.DataFrame(
+        {
+            "t_s": np.concatenate([np.zeros(n // 2), np.sort(rng.uniform(0, END_S, n * HOW_BUSY))]),
+            "node": np.concatenate([np.arange(n // 2), rng.integers(0, n, n * HOW_BUSY)]),
+            "kind": np.concatenate([["online"] * (n // 2), kinds]),
+        }
+    )
+    nodes = pd.DataFrame(
+        {
+            "node": np.arange(n),
+            "region": rng.choice(["Europe", "North America"], n),
+            "device": np.where(np.arange(n) == 7, "<i>odd</i>", "phone"),
+            "n_samples": pd.array([pd.NA, *range(1, n)], dtype="Int64"),
+            "bytes_up": 1500 * np.arange(n),
+            "bytes_down": np.arange(n),
+        }
+    )
+    return NetworkView(
+        graph,
+        nodes=nodes,
+        class_counts=rng.integers(0, 30, (n, len(CLASSES))),
+        class_names=CLASSES,
+        replay=Replay.of(events, byzantine, end_s=END_S, round_ends=np.arange(10, END_S, 10)),
+        title="A test",
+        caption="Of sixty nodes",
+    )
+
+
+@pytest.fixture
+def view() -> NetworkView:
+    return make(nx.connected_watts_strogatz_graph(60, 4, 0.2, seed=1))
+
+
+@pytest.fixture
+def show(page: Page, tmp_path: Path) -> Callable[[NetworkView], Locator]:
+    def go(view: NetworkView) -> Locator:
+        page.goto(view.save(tmp_path / "view.html").as_uri())
+        root = page.locator(".decai-network")
+        expect(root).not_to_have_attribute("data-frames", "0")
+        return root
+
+    return go
+
+
+def pixels(page: Page, layer: str) -> tuple[int, int]:
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    painted, picture = page.evaluate(PIXELS, layer)
+    return painted, picture
+
+
+def seek(page: Page, t_s: float) -> None:
+    page.get_by_role("slider").evaluate(
+        "(slider, at) => { slider.value = at; slider.dispatchEvent(new Event('input')); }", round(1000 * t_s / END_S)
+    )
+
+
+def click_on(page: Page, node: int) -> None:
+    x, y = page.evaluate("node => document.querySelector('.decai-network').networkView.at(node)", node)
+    page.locator(".dn-nodes").click(position={"x": x, "y": y})
+
+
+def legend(page: Page) -> dict[str, int]:
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    rows = [row.split() for row in page.locator(".dn-legend li").all_inner_texts()]
+    return {name: int(count.replace(",", "")) for name, count in rows}
+
+
+def test_both_layers_are_painted_and_described(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    show(view)
+    assert pixels(page, "links")[0] > 1000
+    assert pixels(page, "nodes")[0] > 1000
+    assert legend(page) == view.states()
+    label = page.locator(".dn-nodes").get_attribute("aria-label")
+    assert label is not None
+    assert label.startswith("Map of 60 nodes and 120 links at virtual time 0 min 00 s of 5 min 00 s: ")
+    assert f"{view.states()['training']} training" in label
+    expect(page.locator(".decai-network")).to_contain_text("60 nodes, 120 links")
+
+
+def test_dragging_the_slider_changes_the_nodes_and_not_the_links(
+    page: Page, show: Callable[[NetworkView], Locator], view: NetworkView
+) -> None:
+    show(view)
+    nodes, links = pixels(page, "nodes"), pixels(page, "links")
+    box = page.get_by_role("slider").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert pixels(page, "nodes") != nodes
+    assert pixels(page, "links") == links
+    view.t_s = END_S * float(page.get_by_role("slider").input_value()) / 1000
+    assert 100 < view.t_s < 200
+    assert legend(page) == view.states()
+    for t_s in (240.0, 30.0, 299.7, 0.0):  # there and back
+        seek(page, t_s)
+        view.t_s = t_s
+        assert legend(page) == view.states()
+    assert pixels(page, "nodes") == nodes
+
+
+def test_play_advances_and_pause_stops(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    show(view)
+    page.get_by_role("button", name="Play").click()
+    slider = page.get_by_role("slider")
+    page.wait_for_function("() => document.querySelector('input[type=range]').value > 20")
+    page.get_by_role("button", name="Pause").click()
+    at, picture = slider.input_value(), pixels(page, "nodes")
+    page.wait_for_timeout(300)
+    assert slider.input_value() == at
+    assert pixels(page, "nodes") == picture
+
+
+def test_a_replay_ends_and_begins_again(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    show(view)
+    seek(page, 299)
+    page.get_by_label("speed").select_option("4×")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => document.querySelector('input[type=range]').value === '1000'")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => document.querySelector('input[type=range]').value < 500")
+
+
+@pytest.mark.parametrize("node", [7, 30])
+def test_a_click_opens_the_inspector(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView, node: int) -> None:
+    graph = nx.connected_watts_strogatz_graph(60, 4, 0.2, seed=1)
+    show(view)
+    links = pixels(page, "links")
+    click_on(page, node)
+    inspector = page.locator(".dn-inspector")
+    expect(inspector.get_by_role("heading", name=f"Node {node}, ")).to_be_visible()
+    assert inspector.locator(".dn-near button").all_inner_texts() == [str(other) for other in sorted(graph[node])]
+    facts = dict(zip(inspector.locator("dt").all_inner_texts(), inspector.locator("dd").all_inner_texts(), strict=True))
+    row = view.table().iloc[node]
+    assert facts["state"] == row["state"]
+    assert facts["device"] == row["device"]
+    assert facts["samples"] == str(row["n_samples"])
+    assert facts["sent"] == {7: "10.5 kB", 30: "45.0 kB"}[node]
+    held = np.frombuffer(view.class_counts, "<u4").reshape(60, 3)[node]
+    assert inspector.locator(".dn-histogram li").all_inner_texts() == [f"{c}\n{k}" for c, k in zip(CLASSES, held, strict=True)]
+    assert pixels(page, "links") != links  # the selected node's are highlighted
+
+    other = sorted(graph[node])[0]
+    inspector.locator(".dn-near button").first.click()
+    expect(inspector.get_by_role("heading", name=f"Node {other}, ")).to_be_visible()
+    inspector.get_by_label("close").click()
+    expect(inspector.get_by_role("heading")).to_have_count(0)
+    assert pixels(page, "links") == links
+
+
+def test_the_wheel_zooms_only_where_it_was_asked_to(
+    page: Page, show: Callable[[NetworkView], Locator], view: NetworkView
+) -> None:
+    root = show(view)
+    links = pixels(page, "links")
+    page.locator(".dn-nodes").hover(position={"x": 300, "y": 200})
+    page.mouse.wheel(0, -300)
+    expect(page.locator(".dn-hint")).to_have_class("dn-hint dn-shown")
+    assert pixels(page, "links") == links
+
+    page.locator(".dn-nodes").focus()
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("() => document.querySelector('.decai-network').networkView.camera().k > 1")
+    assert pixels(page, "links") != links
+    page.get_by_role("button", name="show the whole network").click()
+    page.wait_for_timeout(300)  # the links settle
+    assert pixels(page, "links") == links
+    assert int(root.get_attribute("data-link-frames") or 0) > 1
+
+
+def test_dragging_moves_the_map(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    show(view)
+    before = page.evaluate("() => document.querySelector('.decai-network').networkView.at(3)")
+    box = page.locator(".dn-nodes").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 290, box["y"] + 160, steps=3)
+    page.mouse.up()
+    page.wait_for_timeout(100)
+    after = page.evaluate("() => document.querySelector('.decai-network').networkView.at(3)")
+    assert np.subtract(after, before) == pytest.approx([90, -40], abs=1)
+    expect(page.locator(".dn-inspector").get_by_role("heading")).to_have_count(0)  # a drag is no click
+
+
+def test_the_keyboard_does_it_all(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    graph = nx.connected_watts_strogatz_graph(60, 4, 0.2, seed=1)
+    show(view)
+    canvas, heading = page.locator(".dn-nodes"), page.locator(".dn-inspector h3")
+    page.keyboard.press("Tab")
+    while not canvas.evaluate("element => element === document.activeElement"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("n")
+    expect(heading).to_contain_text("Node 0, byzantine")
+    page.keyboard.press("]")
+    expect(heading).to_contain_text("Node 1, honest")
+    page.keyboard.press("p")
+    page.keyboard.press("p")
+    expect(heading).to_contain_text("Node 59,")
+    page.keyboard.press("Enter")
+    expect(heading).to_contain_text(f"Node {min(graph[59])},")
+    page.keyboard.press("Escape")
+    expect(heading).to_have_count(0)
+
+    camera = "() => document.querySelector('.decai-network').networkView.camera()"
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowLeft")
+    moved = page.evaluate(camera)
+    assert moved["k"] > 1
+    assert moved["x"] != 0
+    page.keyboard.press("0")
+    assert page.evaluate(camera) == {"k": 1, "x": 0, "y": 0}
+
+    page.keyboard.press("End")
+    view.t_s = END_S
+    assert legend(page) == view.states()
+    page.keyboard.press("Home")
+    view.t_s = 0.0
+    assert legend(page) == view.states()
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.querySelector('input[type=range]').value > 5")
+    page.keyboard.press(" ")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_the_table_says_what_python_says(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    show(view)
+    seek(page, 150.0)
+    view.t_s = 150.0
+    page.get_by_role("button", name="Table").click()
+    found: list[list[str]] = []
+    for _ in range(3):
+        found += [row.split("\t") for row in page.locator(".dn-table tbody tr").all_inner_texts()]
+        page.get_by_role("button", name="Next").click()
+    expected = view.table()
+    assert [int(row[0]) for row in found] == expected["node"].tolist()
+    assert [row[1] for row in found] == expected["state"].tolist()
+    assert [row[2] == "yes" for row in found] == expected["byzantine"].tolist()
+    assert [row[3] for row in found] == expected["device"].tolist()
+    assert [row[5] for row in found] == [str(n) if pd.notna(n) else "–" for n in expected["n_samples"]]
+    assert [int(row[-1]) for row in found] == expected["neighbours"].tolist()
+
+    page.locator(".dn-table th").get_by_text("neighbours").click()
+    page.locator(".dn-table th").get_by_text("neighbours").click()
+    first = page.locator(".dn-table tbody tr").first
+    expect(first.locator("td").last).to_have_text(str(expected["neighbours"].max()))
+    first.click()
+    expect(page.locator(".dn-inspector h3")).to_contain_text(f"Node {expected['neighbours'].idxmax()},")
+    expect(page.locator("tr[aria-selected=true]")).to_have_count(1)
+
+
+def test_a_narrow_page_shows_everything_below_each_other(
+    page: Page, show: Callable[[NetworkView], Locator], view: NetworkView
+) -> None:
+    page.set_viewport_size({"width": 500, "height": 900})
+    show(view)
+    assert pixels(page, "nodes")[0] > 1000
+    click_on(page, 12)
+    expect(page.locator(".dn-inspector h3")).to_contain_text("Node 12,")
+    canvas, panel = page.locator(".dn-nodes").bounding_box(), page.locator(".dn-inspector").bounding_box()
+    assert canvas is not None
+    assert panel is not None
+    assert panel["y"] >= canvas["y"] + canvas["height"]
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 500
+    page.set_viewport_size({"width": 1200, "height": 900})
+    page.wait_for_function("() => document.querySelector('.dn-nodes').width > 700")
+    assert pixels(page, "nodes")[0] > 1000
+
+
+def test_a_network_at_rest_has_no_clock(page: Page, show: Callable[[NetworkView], Locator]) -> None:
+    show(NetworkView(nx.complete_graph(360)))
+    expect(page.get_by_role("button", name="Play")).to_have_count(0)
+    expect(page.locator(".decai-network")).to_contain_text("360 nodes, showing 60,000 of 64,620 links")
+    click_on(page, 100)
+    expect(page.locator(".dn-inspector")).to_contain_text("359 neighbours")
+    expect(page.locator(".dn-inspector")).to_contain_text("and 329 more")
+
+
+def test_the_view_leaves_nothing_behind(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:
+    show(view)
+    page.evaluate("() => { document.querySelector('.decai-network').networkView.remove(); }")
+    expect(page.locator(".decai-network")).to_have_count(0)
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_timeout(200)
+
+
+def test_five_thousand_nodes_play(
+    page: Page, show: Callable[[NetworkView], Locator], record_property: Callable[[str, object], None]
+) -> None:
+    graph = nx.connected_watts_strogatz_graph(5000, 8, 0.1, seed=1)
+    assert graph.number_of_edges() == 20_000
+    root = show(make(graph))
+    before, counts = pixels(page, "nodes"), legend(page)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_timeout(500)
+    first, began = int(root.get_attribute("data-frames") or 0), time.perf_counter()
+    page.wait_for_timeout(4000)
+    frames, took = int(root.get_attribute("data-frames") or 0) - first, time.perf_counter() - began
+    page.get_by_role("button", name="Pause").click()
+    assert frames > 0
+    assert pixels(page, "nodes") != before
+    assert legend(page) != counts
+    record_property("fps", round(frames / took, 1))
+    print(f"5,000 nodes, 20,000 links: {frames / took:.1f} painted frames a second")
