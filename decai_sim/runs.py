@@ -142,8 +142,7 @@ class Run:
 
         scenario = self.scenario
         kind = scenario.topology.kind.replace("_", " ")
-        protocol = scenario.protocol
-        used = "" if protocol.uses_topology else f"; not used by {protocol.kind}, whose nodes talk to the server alone"
+        used = "" if scenario.protocol.uses_topology else "; not used here, where all nodes talk to a server"
         return NetworkView(
             scenario.graph(),
             nodes=self.nodes,
