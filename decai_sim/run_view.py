@@ -48,6 +48,8 @@ class RunView(ipywidgets.VBox):
     """
 
     def __init__(self, scenario: Scenario | None = None, controls: Sequence[str] = CONTROLS) -> None:
+        self._lock = threading.RLock()  # the garbage collector may close an app whose lock this thread holds
+        self._under_way = False
         scenario = scenario or Scenario()
         self.controls = Controls(scenario, controls)
         _load_libraries(scenario)
@@ -55,8 +57,6 @@ class RunView(ipywidgets.VBox):
         self._done: dict[str, tuple[Run, dict[str, str]]] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._under_way = False
         self._run = _button("Run", "play", "Run the scenario above", button_style="primary")
         self._halt = _button("Stop", "stop", "Stop and keep what there is", disabled=True)
         self._clear = _button("Clear", "trash", "Forget all runs", disabled=True)
@@ -119,6 +119,7 @@ class RunView(ipywidgets.VBox):
             said = self.controls.described()
             *labels, label = self._labels([*(words for _, words in others), said])
             self._stop.clear()
+            self._put_map()
             self._busy(True, scenario.protocol.total_rounds or 0)
             self._say("Starting …")
             self._figure.begin(label, {name: result.rounds for name, (result, _) in zip(labels, others, strict=True)})
@@ -144,7 +145,7 @@ class RunView(ipywidgets.VBox):
         with self._lock:
             if not self._under_way:
                 self._done.clear()
-                self._place.children = []
+                self._put_map()
                 self._busy(False)
                 self._show()
                 self._say("Choose above, then press Run.")
@@ -152,10 +153,23 @@ class RunView(ipywidgets.VBox):
     def show_map(self) -> None:
         """Replay the last run on a map of its network; as pressing Map does. Nothing happens before there is one."""
         if self._done:
+            label = self._labels([words for _, words in self._done.values()])[-1]
             try:
-                self._place.children = [self.runs[-1].network_view()]
+                view = self.runs[-1].network_view(label)
             except Exception as error:
                 self._complain(error)
+            else:
+                self._put_map(view)
+
+    def close(self) -> None:
+        """Stop what is under way and take the app off the page."""
+        self.stop()
+        super().close()
+
+    def _put_map(self, *maps: Any) -> None:
+        for old in self._place.children:
+            old.close()  # or its data would stay for as long as the kernel
+        self._place.children = maps
 
     def _work(self, scenario: Scenario, said: dict[str, str]) -> None:
         outcome: Run | Exception
@@ -218,7 +232,7 @@ def _load_libraries(scenario: Scenario) -> None:
     from decai_sim.learning.problem import Problem
 
     with contextlib.suppress(Exception):  # what is wrong with the data is said when a run needs them
-        Problem(scenario.task, scenario.nodes, Streams(scenario.seed))
+        Problem(scenario.task, 2, Streams(scenario.seed))
 
 
 def _button(name: str, icon: str, tooltip: str, **options: Any) -> Any:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import pandas as pd
 
 from decai_sim.component import whole_share
 from decai_sim.errors import RunStoppedError, ScenarioError
+from decai_sim.files import whole
 from decai_sim.protocols.base import Lab
 from decai_sim.scenario import Scenario
 from decai_sim.seeding import Streams
@@ -132,24 +132,39 @@ class Run:
             self.events, self.nodes["byzantine"].to_numpy(dtype=bool), self.provenance["virtual_s"], self.rounds["t_s"].to_numpy()
         )
 
-    def network_view(self) -> NetworkView:
+    def network_view(self, title: str = "") -> NetworkView:
         """An interactive map of the network that replays the run; see :class:`~decai_sim.viz.network_view.NetworkView`.
 
+        A topology that the protocol does not use is drawn all the same, and the caption says so; one that has no graph on so many
+        nodes is left out.
+
+        Args:
+            title: shown above.
+
         Raises:
-            ScenarioError: the topology or the data of a run loaded from elsewhere cannot be had here.
+            ScenarioError: a file of the scenario cannot be read here.
         """
         from decai_sim.viz.network_view import NetworkView
 
-        scenario = self.scenario
-        kind = scenario.topology.kind.replace("_", " ")
-        used = "" if scenario.protocol.uses_topology else "; not used here, where all nodes talk to a server"
+        scenario, kind = self.scenario, self.scenario.topology.kind.replace("_", " ")
+        used = scenario.protocol.uses_topology
+        graph: Any
+        try:
+            graph = scenario.graph()
+            caption = f"Links: {kind}{'' if used else '; not used here, where all nodes talk to a server'}."
+        except ScenarioError as error:
+            if used:
+                raise
+            graph, caption = (scenario.nodes, []), f"No links ({error}). All nodes talk to a server."
+        problem = self._problem()
         return NetworkView(
-            scenario.graph(),
+            graph,
             nodes=self.nodes,
-            class_counts=self._problem.class_counts() if self._problem is not None else None,
-            class_names=self._problem.class_names if self._problem is not None else None,
+            class_counts=None if problem is None else problem.class_counts(),
+            class_names=None if problem is None else problem.class_names,
             replay=self.replay(),
-            caption=f"Links: {kind}{used}.",
+            title=title,
+            caption=caption,
         )
 
     def node_accuracy(self) -> pd.Series:
@@ -168,11 +183,11 @@ class Run:
         """
         import torch
 
-        if self.model is None or self._problem is None:
+        problem = self._problem()
+        if self.model is None or problem is None:
             raise ScenarioError("node_accuracy: this run has no single final model of its scenario's task")
-        return pd.Series(self._problem.node_accuracy(torch.as_tensor(self.model)), name="accuracy").rename_axis("node")
+        return pd.Series(problem.node_accuracy(torch.as_tensor(self.model)), name="accuracy").rename_axis("node")
 
-    @cached_property
     def _problem(self) -> Problem | None:
         """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
         from decai_sim.learning.problem import Problem
@@ -216,17 +231,14 @@ class Run:
             provenance.unlink()
             (folder / "model.npy").unlink(missing_ok=True)
         for name in FRAMES:
-            _write(folder / f"{name}.parquet", lambda path, name=name: getattr(self, name).to_parquet(path, index=False))
+            with whole(folder / f"{name}.parquet") as part:
+                getattr(self, name).to_parquet(part, index=False)
         if self.model is not None:
-            model = self.model
-
-            def write_model(path: Path) -> None:
-                with path.open("wb") as file:
-                    np.save(file, model, allow_pickle=False)
-
-            _write(folder / "model.npy", write_model)
+            with whole(folder / "model.npy") as part:
+                np.save(part, self.model, allow_pickle=False)
         text = json.dumps(self.provenance, indent=2, ensure_ascii=False)
-        _write(provenance, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        with whole(provenance) as part:
+            part.write_text(text + "\n", encoding="utf-8")
         return folder
 
     @classmethod
@@ -500,12 +512,3 @@ def _git_state() -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", str(here)))}
     except (OSError, subprocess.SubprocessError):
         return None  # installed without its history
-
-
-def _write(path: Path, write: Any) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ FRONT_DOOR = "decai_sim"
 ORDER = (
     *(
         "errors",
+        "files",
         "seeding",
         "component",
         "trace",

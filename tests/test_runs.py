@@ -20,6 +20,7 @@ import torch
 
 import decai_sim as ds
 from decai_sim.learning.problem import Problem
+from decai_sim.viz import palette
 
 ROUND = ["round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"]
 SMALL: dict[str, Any] = {
@@ -408,3 +409,69 @@ def test_somebody_elses_app_has_no_model_of_ours() -> None:
     run = ds.flower.run(str(app), ds.Scenario(nodes=4), run_config={"num-rounds": 1, "min-nodes": 2})
     assert len(run.rounds) == 1
     no_node_accuracy(run)
+
+
+# -- side by side ------------------------------------------------------------------------------------------------------------
+
+SCENARIO = ds.Scenario(**SMALL).but(attack=None, defense=None, protocol__rounds=10)
+
+
+def quiet(scenario: ds.Scenario) -> ds.Run:
+    return ds.run(scenario, progress=False)
+
+
+def test_runs_go_on_side_by_side_and_leave_the_generators_to_others() -> None:
+    alone = quiet(SCENARIO)
+    results: list[ds.Run] = []
+    threads = [threading.Thread(target=lambda: results.append(quiet(SCENARIO))) for _ in range(2)]
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    expected, legacy, torches = random.Random(5), np.random.RandomState(5), torch.Generator().manual_seed(5)
+    for thread in threads:
+        thread.start()
+    drawn = 0
+    while drawn < 50 or any(thread.is_alive() for thread in threads):
+        assert random.random() == expected.random()
+        assert np.random.random() == legacy.random()
+        assert torch.rand(1) == torch.rand(1, generator=torches)
+        drawn += 1
+        threads[0].join(0.001)
+    assert [one.trace_digest for one in results] == 2 * [alone.trace_digest]
+    assert [one.accuracy for one in results] == 2 * [alone.accuracy]
+
+
+def test_the_same_run_rejects_the_same() -> None:
+    scenario = SCENARIO.but(defense="krum", attack="sign_flip")
+    first, again = (one.events[one.events["kind"] == "rejected"] for one in (quiet(scenario), quiet(scenario)))
+    assert len(first)
+    assert first.equals(again)
+
+
+# -- the map -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_map_shows_the_run() -> None:
+    one = quiet(SCENARIO.but(defense="krum", attack="sign_flip"))
+    view = one.network_view("krum")
+    assert view.about["title"] == "krum"
+    assert "not used here" in view.about["caption"]
+    view.t_s = float(one.rounds["t_s"].iloc[-1])
+    table = view.table()
+    assert table["samples" if "samples" in table else "n_samples"].tolist() == one.nodes["n_samples"].tolist()
+    rejected = one.replay().states(view.t_s) & palette.REJECTED
+    assert np.count_nonzero(rejected) == one.rounds["n_replied"].iloc[-1] - 1
+    assert dict(enumerate(table["neighbours"])) == dict(one.scenario.graph().degree)
+
+
+def test_a_topology_that_is_not_used_and_not_possible_is_not_drawn() -> None:
+    one = quiet(ds.Scenario(nodes=4, task="digits", protocol={"kind": "federated", "rounds": 1, "fraction": 1}))
+    assert one.network_view().about["caption"].startswith("No links (topology.degree: 8 is not allowed")
+
+
+def test_a_loaded_run_has_the_same_map(tmp_path: Path) -> None:
+    one = quiet(SCENARIO)
+    again = ds.Run.load(one.save(tmp_path / "run"))
+    assert again.network_view().get_state(["edges", "class_counts", "change_t_s"]) == one.network_view().get_state(
+        ["edges", "class_counts", "change_t_s"]
+    )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SignFlip(UpdateAttack):
-    """Attackers send their honest update the wrong way round: ``-scale·x``.
+    """Attackers send the opposite of what they learned, ``scale`` times as loud: ``-scale·x``.
 
     Source: Li et al., AAAI 2019 (RSA), Section 5 (sign-flipping attacks); Allen-Zhu et al., ICLR 2021.
     Assumes: each attacker trains honestly and knows its own update only.

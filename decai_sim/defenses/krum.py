@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Krum(Rule):
-    """The one row with the lowest sum of squared distances to its ``n - f - 2`` nearest others.
+    """Follows the one update most like the others: lowest sum of squared distances to its ``n - f - 2`` nearest.
 
     Source: Blanchard et al., NeurIPS 2017, Section 4 (score ``s(i) = Σ_{i→j} |x_i - x_j|²``, lowest wins).
     Assumes: at most ``f`` Byzantine rows, ``2f + 2 < n`` for the paper's guarantee; honest rows are alike (i.i.d. data).

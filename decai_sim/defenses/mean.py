@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Mean(Rule):
-    """The mean of the rows, ``Σ p_i x_i``: no defense, and what every defense is compared with.
+    """The plain mean of the updates, ``Σ p_i x_i``: no defense, and what every defense is compared with.
 
     Source: McMahan et al., AISTATS 2017, Algorithm 1 (FedAvg), server update; ``p_i = n_i/Σn_j`` if ``weighted``.
     Assumes: no Byzantine rows; one suffices to move the result anywhere. ``f`` is not used.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Median(Rule):
-    """In each coordinate, the middle value.
+    """In each coordinate of the updates, the middle value.
 
     Source: Yin et al., ICML 2018, Definition 1 (coordinate-wise median).
     Assumes: fewer than half of the rows are Byzantine; honest values of a coordinate are alike. ``f`` is not used.

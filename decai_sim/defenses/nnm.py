@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NNM(Mixing, kind="nnm"):
-    """Each row becomes the mean of its ``n - f`` nearest rows, itself included: honest rows grow alike before a rule sees them.
+    """Each update becomes the mean of the ``n - f`` most like it: honest ones grow alike before a rule sees them.
 
     Source: Allouah et al., AISTATS 2023, Algorithm 2 (nearest-neighbor mixing).
     Assumes: at most ``f`` Byzantine rows, ``2f < n`` for the paper's guarantee (a rule that is (f, κ)-robust becomes

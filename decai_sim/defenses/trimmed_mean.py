@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TrimmedMean(Rule):
-    """In each coordinate, the mean of what is left without the ``f`` lowest and the ``f`` highest values.
+    """In each coordinate of the updates, the mean without the ``f`` lowest and the ``f`` highest values.
 
     Source: Yin et al., ICML 2018, Definition 2 (coordinate-wise trimmed mean).
     Assumes: at most ``f`` Byzantine rows, ``2f < n``; honest values of a coordinate are alike (i.i.d. data).

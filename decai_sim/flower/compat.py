@@ -59,11 +59,13 @@ class Session:
         run_id: the run's number.
         now_s: reads the virtual clock.
         sleep: sleeps in virtual time; None in threads that may not wait.
+        random: what Flower's sampling of nodes draws from; None: Python's global generator.
     """
 
     run_id: int
     now_s: Callable[[], float]
     sleep: Callable[[float], None] | None = None
+    random: random.Random | None = None
 
 
 _session: ContextVar[Session | None] = ContextVar("decai_sim_flower_session", default=None)
@@ -96,6 +98,14 @@ def _monotonic() -> float:
     return _real_monotonic() if session is None or session.sleep is None else session.now_s()
 
 
+class _Random:
+    """Stands in for the module ``random`` where Flower samples nodes."""
+
+    def __getattr__(self, name: str) -> Any:
+        session = _session.get()
+        return getattr(random if session is None or session.random is None else session.random, name)
+
+
 class _Identity:
     """Stands in for ``TaskIdentity`` where messages are made."""
 
@@ -117,6 +127,7 @@ _SUBSTITUTES: tuple[tuple[Any, str, Any], ...] = (
     (message_module, "now", _now),
     (message_module, "TaskIdentity", _Identity()),
     (strategy_utils, "sleep", _sleep),
+    (strategy_utils, "random", _Random()),
     (time, "sleep", _sleep),
     (time, "time", _time),
     (time, "monotonic", _monotonic),
@@ -337,13 +348,6 @@ class Rng:
         finally:
             self._state = self._current()
             self._set(outside)
-
-
-@contextmanager
-def left() -> Iterator[None]:
-    """Let the code inside, such as that of somebody who watches a run, see real time and draw without changing the run."""
-    with entered(None), Rng(Rng._current()).in_place():
-        yield
 
 
 def rng_of(streams: Streams, *name: str | int) -> Rng:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,8 @@ class Host:
         run_config: what the apps' contexts carry.
         work_flops: FLOPs of every instruction to a foreign app; None: counted.
         stop: ends the run when set.
+        foreign: whether the apps may draw from the process's global generators. Such runs take turns, and while one is under way
+            those generators hold its state; the others leave them alone and go on side by side.
         grid: the grid of the run under way.
     """
 
@@ -52,6 +56,7 @@ class Host:
     run_config: dict[str, Any] = field(default_factory=dict)
     work_flops: float | None = None
     stop: threading.Event | None = None
+    foreign: bool = True
     grid: SimGrid | None = None
 
     def run(self, server_app: ServerApp, client_app: ClientApp) -> None:
@@ -71,7 +76,8 @@ class Host:
         director = Director(self.world.clock, self.stop)
 
         def main() -> None:
-            session = compat.Session(1, lambda: self.world.clock.now, thread.sleep)
+            own = None if self.foreign else random.Random(self.streams.integer("server_app"))
+            session = compat.Session(1, lambda: self.world.clock.now, thread.sleep, own)
             context = Context(1, compat.SUPERLINK_NODE_ID, {}, RecordDict(), dict(self.run_config))
             with compat.entered(session):
                 server_app(grid, context)
@@ -96,11 +102,12 @@ class Host:
             adversary = Adversary(self.attack, self.byzantine, self.streams)
         self.grid = grid = SimGrid(self.world, executor, thread, adversary)
         world_session = compat.Session(1, lambda: self.world.clock.now)
-        with (
-            compat.turn(director.checkpoint),
-            compat.substituted(server_app, client_app),
-            compat.entered(world_session),
-            # Clients see generators of their own, so the ones in place are the ServerApp's.
-            compat.rng_of(self.streams, "server_app").in_place(),
-        ):
+        with ExitStack() as stack:
+            if self.foreign:
+                stack.enter_context(compat.turn(director.checkpoint))
+            stack.enter_context(compat.substituted(server_app, client_app))
+            stack.enter_context(compat.entered(world_session))
+            if self.foreign:
+                # Clients see generators of their own, so the ones in place are the ServerApp's.
+                stack.enter_context(compat.rng_of(self.streams, "server_app").in_place())
             director.run()

@@ -45,7 +45,7 @@ def train(problem: Problem, store: Store, jobs: Sequence[Job], checkpoint: Calla
         problem: what is learned.
         store: where results are kept.
         jobs: what to compute; each is given its ``result`` and ``loss``.
-        checkpoint: called between cohorts; may raise to stop.
+        checkpoint: called before every step; may raise to stop.
     """
 
     def program(job: Job) -> tuple[int, int, float]:
@@ -56,18 +56,22 @@ def train(problem: Problem, store: Store, jobs: Sequence[Job], checkpoint: Calla
         # Sorted by length, a cohort's models finish nearly together and little is padded.
         same = sorted(group, key=lambda job: -int(problem.n_samples[job.node]))
         for at in range(0, len(same), COHORT):
-            checkpoint()
             cohort = same[at : at + COHORT]
             one = cohort[0].start  # usually all start from the same model, which then need not be copied for each
             same_start = all(job.start is one for job in cohort)
             start = one.tensor().expand(len(cohort), -1) if same_start else store.gather([job.start for job in cohort])
-            rows, losses = train_together(problem, start, [(job.node, job.server_round) for job in cohort], cohort[0].plan)
+            who = [(job.node, job.server_round) for job in cohort]
+            rows, losses = train_together(problem, start, who, cohort[0].plan, checkpoint)
             for job, row, loss in zip(cohort, store.put(rows), losses, strict=True):
                 job.result, job.loss = row, loss
 
 
 def train_together(
-    problem: Problem, rows: torch.Tensor, who: Sequence[tuple[int, int]], plan: Plan
+    problem: Problem,
+    rows: torch.Tensor,
+    who: Sequence[tuple[int, int]],
+    plan: Plan,
+    checkpoint: Callable[[], object] = lambda: None,
 ) -> tuple[torch.Tensor, list[float]]:
     """Train ``k`` nodes side by side; equal to :func:`~decai_sim.learning.training.train_alone` of each.
 
@@ -76,6 +80,7 @@ def train_together(
         rows: ``(k, d)`` the models they start from; left untouched.
         who: (node, server_round) of each, most samples first.
         plan: how they train.
+        checkpoint: called before every step; may raise to stop.
 
     Returns:
         ``(k, d)`` trained models and the ``k`` mean losses.
@@ -96,6 +101,7 @@ def train_together(
     params = {name: view.clone(memory_format=torch.contiguous_format) for name, view in problem.layout.views(rows).items()}
     total = torch.zeros(len(who), device=problem.device)
     for s in range(index.shape[1]):
+        checkpoint()
         active = sum(length > s for length in lengths)  # a prefix: the others have finished
         own = {name: p[:active] for name, p in params.items()}
         x, y = problem.inputs(all_index[:active, s]), problem.labels(all_index[:active, s])

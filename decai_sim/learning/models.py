@@ -29,14 +29,10 @@ class Model(Component, family="models"):
             classes: number of outputs.
             generator: where the draws come from, on the CPU.
         """
-        import torch
+        from decai_sim.learning.draws import DrawnFrom
 
-        # PyTorch's layers know no generator but the global one: lend it this one's state.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.set_state(generator.get_state())
-            module = self.build(shape, classes)
-            generator.set_state(torch.default_generator.get_state())
-        return module
+        with DrawnFrom(generator):
+            return self.build(shape, classes)
 
     def stacked(self, module: nn.Module, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """Outputs of many models, each on its own batch.

@@ -81,7 +81,7 @@ class Federated(Protocol):
         problem = lab.problem
         n_train = self._asked(lab.world.n)
         plan = Plan(self.local_epochs, self.batch_size, self.lr)
-        host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, stop=lab.stop)
+        host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, stop=lab.stop, foreign=False)
 
         def evaluate(server_round: int, model: ArrayRecord) -> MetricRecord | None:
             assert host.grid is not None
@@ -91,7 +91,7 @@ class Federated(Protocol):
             record: dict[str, Any] = host.grid.rounds[-1]
             record["accuracy"], record["loss"] = problem.evaluate(lab.model.to(problem.device))
             lab.rounds.append(record)
-            with compat.left():
+            with compat.entered(None):  # who watches sees real time
                 lab.on_round(record)
             return None
 

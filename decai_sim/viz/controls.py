@@ -268,6 +268,8 @@ def _menu(path: str, title: str, base: type[Component], own: Component | None, o
         offer(own)  # in place of the default one of its kind
     nothing = [(f"no {_words(path.rpartition('.')[2])}", None)] if optional else []
     shown = [*nothing, *sorted(choices.items(), key=lambda pair: pair[0].count("+"))]
+    if base.family == "defenses":
+        about["null"] = "The protocol's own way of averaging; in a federation, replies count by how many samples are behind them."
     chosen = None if own is None else own.to_config()
     widget = _Menu(shown, about, chosen, description=title, layout=_LAYOUT, style=_STYLE)
     return _Control(path, title, widget, lambda: json.loads(widget.value), lambda: str(widget.label))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from decai_sim.errors import ScenarioError
+from decai_sim.files import whole
 from decai_sim.viz.palette import OKABE_ITO, style
 
 if TYPE_CHECKING:
@@ -253,14 +253,13 @@ def save(fig: Figure, path: str | Path, title: str = "") -> None:
         title: of the page, and what a reader who cannot see the figure is told.
 
     Raises:
-        ScenarioError: the ending is another one.
+        ScenarioError: the ending is another one, or the file cannot be written.
     """
     target = Path(path)
     ending = target.suffix.lower()
     if ending not in (".png", ".svg", ".pdf", ".html"):
         raise ScenarioError(f"path: {str(path)!r} is not allowed: end it in .png, .svg, .pdf or .html")
-    part = target.with_name(f".{target.stem}.part{ending}")
-    try:
+    with whole(target) as part:
         if ending == ".html":
             name = html.escape(title or target.stem)
             part.write_text(
@@ -270,9 +269,6 @@ def save(fig: Figure, path: str | Path, title: str = "") -> None:
             )
         else:
             fig.savefig(part, dpi=110)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def svg(fig: Figure, title: str) -> str:

@@ -4,6 +4,7 @@
 const PLAY_S = 20; // how long a whole run takes at speed 1×
 const DRAG_PX = 4; // a press that moves less is a click
 const SETTLE_MS = 110; // when links are drawn anew after the last zoom or pan; until then their picture is moved and scaled
+const SILENT_MS = 1000; // after this long without a word from the display that plays, another goes on
 const PAGE_ROWS = 25;
 const LISTED = 30; // neighbours
 const CLASSES = 15;
@@ -26,7 +27,8 @@ function read(model) {
     columns,
     byzantine: legend.find((state) => state.name === "byzantine").bit,
     xy: new Float32Array(raw("positions")),
-    edges: new Uint32Array(raw("edges")),
+    edges: new Uint32Array(raw("edges")), // with very many links only those to draw: then the degrees alone say how many there are
+    degrees: new Uint32Array(raw("degrees")),
     classCounts: new Uint32Array(raw("class_counts")),
     initial: new Uint8Array(raw("initial")),
     times: new Float64Array(raw("change_t_s")),
@@ -254,20 +256,24 @@ function histogram(data, node) {
 
 function inspect(data, neighbours, node, pick) {
   const state = h("dd");
-  const near = neighbours(node);
+  const degree = data.degrees[node];
+  const found = neighbours(node);
+  const all = found.length === degree;
+  const near = all ? found.subarray(0, LISTED) : [];
   const facts = [["state", state]];
   for (const [name, label] of [["device", "device"], ["region", "region"], ["n_samples", "samples"], ["bytes_up", "sent"], ["bytes_down", "received"]])
     if (data.columns[name]) facts.push([label, said(data, name, node)]);
   const list = facts.flatMap(([name, value]) => [h("dt", {}, name), value === state ? state : h("dd", {}, value)]);
-  const links = [...near.subarray(0, LISTED)].map((i) => h("button", { type: "button", onclick: () => pick(i) }, String(i)));
-  const more = near.length > LISTED ? [`and ${count(near.length - LISTED)} more`] : [];
+  const links = [...near].map((i) => h("button", { type: "button", onclick: () => pick(i) }, String(i)));
+  const left = all ? `and ${count(degree - near.length)} more` : `The network has too many links to list these. Highlighted: ${count(found.length)} of them.`;
+  const more = near.length < degree ? [left] : [];
   const close = h("button", { type: "button", class: "dn-close", "aria-label": "close", onclick: () => pick(-1) }, "×");
   return {
     state,
     children: [
       h("h3", {}, `Node ${node}, ${data.initial[node] & data.byzantine ? "byzantine" : "honest"}`, close),
       h("dl", {}, ...list),
-      h("h4", {}, near.length ? plural(near.length, "neighbour") : "no neighbours"),
+      h("h4", {}, degree ? plural(degree, "neighbour") : "no neighbours"),
       h("p", { class: "dn-near" }, ...links, ...more),
       ...(data.classes ? histogram(data, node) : []),
     ],
@@ -275,8 +281,7 @@ function inspect(data, neighbours, node, pick) {
 }
 
 /** The same as the map, in rows. */
-function table(data, neighbours, stateName, pick) {
-  const degree = Float64Array.from({ length: data.n }, (_, i) => neighbours(i).length);
+function table(data, stateName, pick) {
   const text = (name) => ({ cell: (i) => said(data, name, i), key: (i) => (data.texts[name] ? said(data, name, i) : data.columns[name][i]) });
   const isBad = (i) => (data.initial[i] & data.byzantine ? "yes" : "no");
   const columns = [
@@ -286,11 +291,12 @@ function table(data, neighbours, stateName, pick) {
     ...[["device", "device"], ["region", "region"], ["n_samples", "samples"], ["bytes_up", "sent"], ["bytes_down", "received"]]
       .filter(([name]) => data.columns[name])
       .map(([name, label]) => ({ label, ...text(name), number: !data.texts[name] })),
-    { label: "neighbours", cell: (i) => count(degree[i]), key: (i) => degree[i], number: true },
+    { label: "neighbours", cell: (i) => count(data.degrees[i]), key: (i) => data.degrees[i], number: true },
   ];
   const order = Array.from({ length: data.n }, (_, i) => i);
   let [first, by, down] = [0, 0, false];
   const body = h("tbody");
+  let page = new Map(); // the rows that are there, by node
   const where = h("span", { "aria-live": "polite" });
   const turn = (step) => () => ((first = Math.max(0, Math.min(first + step, PAGE_ROWS * Math.floor((data.n - 1) / PAGE_ROWS)))), show());
   const heads = columns.map((column, c) =>
@@ -301,14 +307,27 @@ function table(data, neighbours, stateName, pick) {
     order.sort((a, b) => (down ? less(b, a) : less(a, b)) || a - b);
     heads.forEach((head, c) => head.setAttribute("aria-sort", c !== by ? "none" : down ? "descending" : "ascending"));
   }
+  function row(i) {
+    const button = h("button", { type: "button", "aria-label": `node ${i}` }, String(i)); // a press on it is one on its row
+    const cells = columns.map((column, c) => h("td", { class: column.number ? "dn-number" : null }, ...(c ? [] : [button])));
+    return { element: h("tr", { "data-node": i, onclick: () => pick(i) }, ...cells), button, cells };
+  }
   function show(selected = show.selected) {
     show.selected = selected;
     sort();
-    const rows = order.slice(first, first + PAGE_ROWS).map((i) => {
-      const cells = columns.map((column) => h("td", { class: column.number ? "dn-number" : null }, column.cell(i)));
-      return h("tr", { "data-node": i, "aria-selected": String(i === selected), onclick: () => pick(i) }, ...cells);
-    });
-    body.replaceChildren(...rows);
+    const focused = body.querySelector(":focus");
+    page = new Map(order.slice(first, first + PAGE_ROWS).map((i) => [i, page.get(i) ?? row(i)]));
+    for (const [i, { element, button, cells }] of page) {
+      element.setAttribute("aria-selected", String(i === selected));
+      button.setAttribute("aria-pressed", String(i === selected));
+      for (let c = 1; c < cells.length; c++) say(cells[c], columns[c].cell(i));
+    }
+    const rows = [...page.values()].map(({ element }) => element);
+    if (rows.length !== body.children.length || rows.some((element, k) => element !== body.children[k])) {
+      body.replaceChildren(...rows); // only when they differ: a press or the focus would not outlive it
+      const kept = focused?.isConnected === false ? heads[by].firstChild : focused; // its row went to another page
+      kept?.focus({ preventScroll: true });
+    }
     say(where, `rows ${count(first + 1)} to ${count(first + rows.length)} of ${count(data.n)}`);
   }
   const element = h(
@@ -325,12 +344,13 @@ function table(data, neighbours, stateName, pick) {
 function render({ model, el }) {
   const data = read(model);
   const { n, legend } = data;
-  const m = data.edges.length / 2;
+  const m = data.links;
+  const sent = data.edges.length / 2;
   const shown = shownAs(legend);
   const neighbours = neighboursOf(n, data.edges);
   const timeline = new Timeline(data);
-  const drawnLinks = Math.min(m, data.max_links);
-  const linkOrder = Uint32Array.from({ length: drawnLinks }, (_, i) => Math.floor((i * m) / drawnLinks));
+  const drawnLinks = Math.min(sent, data.max_links);
+  const linkOrder = Uint32Array.from({ length: drawnLinks }, (_, i) => Math.floor((i * sent) / drawnLinks));
   const paintOrder = PAINT_ORDER.map((name) => legend.findIndex((state) => state.name === name));
 
   let t = 0;
@@ -365,7 +385,7 @@ function render({ model, el }) {
   const clock = h("span", { class: "dn-clock" });
   const play = h("button", { type: "button", class: "dn-play", onclick: () => setPlaying(!playing) }, "Play");
   const speed = h("select", { "aria-label": "speed of the replay" }, ...["½", "1", "2", "4"].map((x) => h("option", { value: x === "½" ? 0.5 : x, selected: x === "1" }, `${x}×`)));
-  const rows = table(data, neighbours, stateName, pick);
+  const rows = table(data, stateName, pick);
   const tableButton = h("button", { type: "button", "aria-expanded": "false", onclick: toggleTable }, "Table");
   const time = data.end_s > 0 ? [play, slider, clock, speed] : [h("span", { class: "dn-fill" })];
   const links = drawnLinks < m ? `showing ${count(drawnLinks)} of ${plural(m, "link")}` : plural(m, "link");
@@ -382,12 +402,20 @@ function render({ model, el }) {
   Object.assign(root.dataset, { frames: 0, linkFrames: 0 });
   root.networkView = { at: (node) => [px[node], py[node]], state: stateName, camera: () => ({ ...camera }) };
 
-  // -- time
+  // -- time: of several displays of one view, the one where something was pressed last plays; the others show what it says
+  const me = Math.random().toString(36).slice(2);
+  const leads = () => model.get("player") === me;
+  function lead() {
+    if (leads()) return;
+    model.set("player", me);
+    model.save_changes();
+  }
+  let heardAt = 0;
   let pushTimer = 0;
   function push() {
     clearTimeout(pushTimer);
     pushTimer = 0;
-    if (model.get("t_s") === t) return;
+    if (model.get("t_s") === t || (playing && !leads())) return;
     model.set("t_s", t);
     model.save_changes();
   }
@@ -395,6 +423,7 @@ function render({ model, el }) {
     t = Math.max(0, Math.min(to, data.end_s));
     if (timeline.seek(t)) dirty.nodes = true;
     dirty.words = true;
+    if (tell && playing) lead();
     if (tell) pushTimer ||= setTimeout(push, 150);
     schedule();
   }
@@ -403,10 +432,12 @@ function render({ model, el }) {
     if (on && t >= data.end_s) goTo(0);
     playing = on;
     last = 0;
+    heardAt = performance.now();
     dirty.words = true;
     say(play, on ? "Pause" : "Play");
-    if (!on) push();
+    if (!on && (tell || leads())) push();
     if (tell) {
+      if (on) model.set("player", me);
       model.set("playing", on);
       model.save_changes();
     }
@@ -608,8 +639,9 @@ function render({ model, el }) {
     if (playing) {
       const passed = last ? Math.min(now - last, 250) / 1000 : 0; // a page that slept does not leap
       last = now;
-      goTo(t + (passed * data.end_s * Number(speed.value)) / PLAY_S);
-      if (t >= data.end_s) setPlaying(false);
+      if (!model.get("player") || now - heardAt > SILENT_MS) lead(); // started from Python, or the one that played is gone
+      if (leads()) goTo(t + (passed * data.end_s * Number(speed.value)) / PLAY_S);
+      if (leads() && t >= data.end_s) setPlaying(false);
     }
     if (!size.width) return;
     if (dirty.camera) place();
@@ -687,7 +719,7 @@ function render({ model, el }) {
 
   // -- what comes from Python
   const heard = {
-    "change:t_s": () => model.get("t_s") !== t && goTo(model.get("t_s"), false),
+    "change:t_s": () => ((heardAt = performance.now()), model.get("t_s") !== t && goTo(model.get("t_s"), false)),
     "change:selected": () => model.get("selected") !== selected && pick(model.get("selected"), false),
     "change:playing": () => setPlaying(model.get("playing"), false),
   };

@@ -8,6 +8,7 @@ import html
 import json
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import traitlets
 
 from decai_sim.errors import ScenarioError
-from decai_sim.viz.layout import positions
+from decai_sim.viz.layout import each_once, positions
 from decai_sim.viz.palette import BYZANTINE, ONLINE, STATES, shown_as
 from decai_sim.viz.replay import Replay, count
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_LINKS = 60_000
 """More links than these are not all drawn: the map would be one grey patch, and slow."""
+MAX_SENT = 1_000_000
+"""Of more links than these the browser gets only those that are drawn, and how many neighbours every node really has."""
 _TEXTS = ("region", "device")
 _NUMBERS = ("n_samples", "online_s", "bytes_up", "bytes_down")
 _JS, _CSS = (Path(__file__).with_name(f"network_view.{ending}") for ending in ("js", "css"))
@@ -73,6 +76,7 @@ class NetworkView(anywidget.AnyWidget):
     legend = traitlets.List(traitlets.Dict()).tag(sync=True)
     positions = traitlets.Bytes().tag(sync=True)
     edges = traitlets.Bytes().tag(sync=True)
+    degrees = traitlets.Bytes().tag(sync=True)
     numbers = traitlets.Bytes().tag(sync=True)
     class_counts = traitlets.Bytes().tag(sync=True)
     initial = traitlets.Bytes().tag(sync=True)
@@ -82,6 +86,7 @@ class NetworkView(anywidget.AnyWidget):
     t_s = traitlets.Float(0.0).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
+    player = traitlets.Unicode("").tag(sync=True)  # which of its displays plays, where there are several
 
     def __init__(
         self,
@@ -109,9 +114,13 @@ class NetworkView(anywidget.AnyWidget):
             raise ScenarioError(f"height_px: {height_px!r} is not allowed: from 200 to 4000")
         columns, texts = _columns(nodes)
         self._replay, self._nodes, self._degrees = replay, nodes, np.bincount(edges.ravel(), minlength=n)
+        placed, links = positions(n, edges), len(edges)
+        if links > MAX_SENT:
+            edges = edges[np.arange(MAX_LINKS) * links // MAX_LINKS]
         super().__init__(
             about={
                 "n": n,
+                "links": links,
                 "end_s": replay.end_s,
                 "title": str(title),
                 "caption": str(caption),
@@ -123,8 +132,9 @@ class NetworkView(anywidget.AnyWidget):
                 "class_names": names,
             },
             legend=[dataclasses.asdict(state) for state in STATES],
-            positions=_bytes(positions(n, edges), "<f4"),
+            positions=_bytes(placed, "<f4"),
             edges=_bytes(edges, "<u4"),
+            degrees=_bytes(self._degrees, "<u4"),
             numbers=b"".join(_bytes(values, "<f8") for values in columns.values()),
             class_counts=_bytes(counts, "<u4"),
             initial=_bytes(replay.initial, "u1"),
@@ -203,8 +213,8 @@ class NetworkView(anywidget.AnyWidget):
 
 
 _SAVED = (
-    *("about", "legend", "positions", "edges", "numbers", "class_counts", "initial", "change_t_s", "change_node", "change_state"),
-    *("t_s", "selected"),
+    *("about", "legend", "positions", "edges", "degrees", "numbers", "class_counts", "initial"),
+    *("change_t_s", "change_node", "change_state", "t_s", "selected"),
 )
 
 
@@ -214,33 +224,35 @@ def _links(graph: Any) -> tuple[int, np.ndarray]:
         if len(graph) != 2:
             raise ScenarioError(f"graph: a tuple of {len(graph)} is not allowed: n and the links (m, 2)")
         n, pairs = int(graph[0]), np.asarray(graph[1])
+        if pairs.size and (pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer)):
+            raise ScenarioError(
+                f"graph: links of shape {pairs.shape} and type {pairs.dtype} are not allowed: whole numbers, (m, 2)"
+            )
+        u, v = pairs.reshape(-1, 2).T
     elif hasattr(graph, "tocoo"):
         if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
             raise ScenarioError(f"graph: a matrix of shape {graph.shape} is not allowed: as many rows as columns")
         matrix = graph.tocoo()
-        n, there = graph.shape[0], matrix.data != 0
-        pairs = np.stack([matrix.row[there], matrix.col[there]], axis=1)
+        n, u, v = graph.shape[0], matrix.row, matrix.col
+        if np.count_nonzero(matrix.data) < len(u):
+            u, v = u[matrix.data != 0], v[matrix.data != 0]
     elif hasattr(graph, "number_of_nodes"):
         n = graph.number_of_nodes()
         if set(graph) != set(range(n)):
             raise ScenarioError(f"graph: the node names {_some(graph)} are not allowed: the numbers 0 to {n - 1}")
-        pairs = np.array([(u, v) for u, v in graph.edges()])
+        u, v = np.fromiter(chain.from_iterable(graph.edges()), dtype=np.int64).reshape(-1, 2).T
     else:
         raise ScenarioError(
             f"graph: type {type(graph).__name__} is not allowed: a networkx graph, a sparse adjacency matrix or (n, links)"
         )
     if n < 1:
         raise ScenarioError(f"graph: {n} nodes are not allowed: at least 1")
-    if pairs.size == 0:
+    if len(u) == 0:
         return n, np.zeros((0, 2), dtype=np.int64)
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
-        raise ScenarioError(f"graph: links of shape {pairs.shape} and type {pairs.dtype} are not allowed: whole numbers, (m, 2)")
-    pairs = pairs.astype(np.int64)
-    if pairs.min() < 0 or pairs.max() >= n:
-        wrong = pairs.min() if pairs.min() < 0 else pairs.max()
-        raise ScenarioError(f"graph: a link of node {wrong} is not allowed: nodes are numbered 0 to {n - 1}")
-    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    return n, np.stack(np.divmod(np.unique(pairs @ np.array([n, 1])), n), axis=1)
+    low, high = min(u.min(), v.min()), max(u.max(), v.max())
+    if low < 0 or high >= n:
+        raise ScenarioError(f"graph: a link of node {low if low < 0 else high} is not allowed: nodes are numbered 0 to {n - 1}")
+    return n, each_once(n, u, v)
 
 
 def _some(graph: Any) -> str:

@@ -130,6 +130,9 @@ def test_a_run_is_watched_and_stopped_with_the_mouse(notebook: Page) -> None:
     app = App(notebook, index=1)  # the big one: it lasts long enough to be looked at
     empty = pixels(app.figure)
     app.slide("30%")
+    rounds = app.root.get_by_label("rounds", exact=True)
+    rounds.fill("500")
+    rounds.press("Enter")
     app.press("Run")
     seen: list[str] = []
 

@@ -108,18 +108,36 @@ def test_a_stop_between_cohorts_leaves_finished_results() -> None:
     store = Store(problem.layout.d)
     (initial,) = store.put(problem.initial()[None])
     jobs = [Job(node % NODES, 1, initial, Plan()) for node in range(COHORT + 5)]
-    calls = iter((None, KeyboardInterrupt()))
 
     def checkpoint() -> None:
-        error = next(calls)
-        if error is not None:
-            raise error
+        if any(job.result is not None for job in jobs):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(problem, store, jobs, checkpoint)
     assert sum(job.result is not None for job in jobs) == COHORT
     train(problem, store, jobs)
     assert all(job.result is not None for job in jobs)
+
+
+def test_a_stop_within_a_cohort_is_heeded_at_the_next_step() -> None:
+    problem = base("softmax")
+    store = Store(problem.layout.d)
+    (initial,) = store.put(problem.initial()[None])
+    jobs = [Job(node, 1, initial, Plan(epochs=5, batch_size=2)) for node in range(COHORT)]
+    steps = 0
+
+    def checkpoint() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(problem, store, jobs, checkpoint)
+    assert steps == 3
+    assert not any(job.result is not None for job in jobs)
+    assert torch.equal(initial.tensor(), problem.initial())
 
 
 def test_wrongly_ordered_cohorts_are_refused() -> None:

@@ -168,7 +168,7 @@ def test_labels_are_what_a_person_reads() -> None:
 def test_what_is_chosen_is_explained() -> None:
     controls = Controls(ATTACKED, ["attack", "topology"])
     about = controls.children[-1]
-    assert "<b>attack: sign flip</b>. Attackers send their honest update the wrong way round" in about.value
+    assert "<b>attack: sign flip</b>. Attackers send the opposite of what they learned" in about.value
     assert "Drawn on the map only" in about.value
     choose(controls, "attack", "ALIE")
     assert "sign flip" not in about.value

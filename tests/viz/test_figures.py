@@ -226,6 +226,12 @@ def test_another_ending_is_refused_and_nothing_written(tmp_path: Path, name: str
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    fig, _ = figures.panels(1, 1, (2, 2))
+    with pytest.raises(ScenarioError, match=r"path: '.*nowhere.*' is not allowed: No such file or directory"):
+        figures.save(fig, tmp_path / "nowhere" / "f.png")
+
+
 def test_what_cannot_be_drawn_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "f.html"
     path.write_text("before")

@@ -67,7 +67,7 @@ def test_parts_do_not_mix() -> None:
 def test_the_same_graph_is_placed_the_same_however_it_is_written() -> None:
     edges = edges_of(GRAPHS["in parts"])
     first = positions(100, edges).copy()
-    layout._positions.cache_clear()
+    layout._remembered.cache_clear()
     again = positions(100, np.concatenate([edges[::-1, ::-1], edges[:5], [[3, 3]]]))
     assert np.array_equal(first, again)
 
@@ -82,7 +82,7 @@ def test_the_last_answers_are_kept_and_safe() -> None:
 def test_other_random_numbers_are_left_alone() -> None:
     import igraph
 
-    layout._positions.cache_clear()
+    layout._remembered.cache_clear()
     random.seed(5)
     before = random.getstate()
     positions(200, edges_of(GRAPHS["small world"]))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Exponential(Churn):
-    """Online and offline periods are exponential: an alternating renewal process that has run forever at time 0.
+    """Nodes come and go; how long they stay and are away varies at random, exponentially. It has gone on forever at time 0.
 
     Source: Cox, "Renewal Theory" (1962), ch. 7 (alternating renewal processes); as the memoryless baseline in
     Stutzbach & Rejaie, "Understanding churn in peer-to-peer networks" (IMC 2006), section 4.
