@@ -1,4 +1,4 @@
-"""Pages that are listened to, and a JupyterLab to open in them."""
+"""Pages that are listened to, a JupyterLab to open in them, and how smoothly they play."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 
 @contextmanager
@@ -32,6 +33,20 @@ def watched_page(browser: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert not complaints, "\n".join(complaints)
+
+
+def frames_a_second(view: Locator) -> float:
+    """How often a network view that plays is painted: the best of three times two seconds, since others use the machine too."""
+    return max(view.evaluate(_FRAMES) for _ in range(3))
+
+
+_FRAMES = """async view => {
+  const now = () => [Number(view.dataset.frames), performance.now()];
+  const [frames, ms] = now();
+  await new Promise(done => setTimeout(done, 2000));
+  const [later, then] = now();
+  return 1000 * (later - frames) / (then - ms);
+}"""
 
 
 @dataclass
@@ -70,6 +85,26 @@ class Lab:
         """Run all cells by the menu, as with the mouse."""
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    @contextmanager
+    def running(self, browser: Browser, cell: str) -> Iterator[Page]:
+        """A notebook of one cell that was told to run; afterwards the notebook and its kernel are gone."""
+        others = self.kernels()
+        path = self.root / f"{secrets.token_hex(4)}.ipynb"
+        kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}  # or JupyterLab asks for one
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata={"kernelspec": kernel}), path)
+        try:
+            with watched_page(browser) as page:
+                self.open(page, path.name)
+                self.run_all(page)
+                yield page
+        finally:
+            for session in self.api("sessions"):
+                if session["path"] == path.name:
+                    self.api(f"sessions/{session['id']}", "DELETE")
+            path.unlink()
+        _, alive = psutil.wait_procs([kernel for kernel in self.kernels() if kernel not in others], timeout=30)
+        assert not alive, f"left behind by the notebook: {alive}"
 
     def kernels(self) -> list[psutil.Process]:
         """Processes of kernels that are alive."""

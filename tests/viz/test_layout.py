@@ -23,6 +23,10 @@ GRAPHS = {
     "large": nx.watts_strogatz_graph(1500, 6, 0.1, seed=1),
     "in parts": nx.disjoint_union_all([nx.gnm_random_graph(80, 200, seed=1), nx.cycle_graph(9), nx.empty_graph(11)]),
     "random, some alone": nx.gnm_random_graph(300, 400, seed=1),
+    "large and complete, in parts": nx.disjoint_union_all([nx.complete_graph(250), nx.cycle_graph(9), nx.empty_graph(3)]),
+    "two complete halves": nx.disjoint_union(nx.complete_graph(21), nx.complete_graph(21)),
+    "two complete halves, one larger": nx.disjoint_union(nx.complete_graph(21), nx.complete_graph(20)),
+    "almost complete": nx.complement(nx.cycle_graph(40)),
     "pairs": nx.Graph([(2 * i, 2 * i + 1) for i in range(60)]),
 }
 
@@ -62,6 +66,48 @@ def test_parts_do_not_mix() -> None:
     left, right = placed[:20], placed[20:]
     apart = [left[:, axis].max() < right[:, axis].min() or right[:, axis].max() < left[:, axis].min() for axis in (0, 1)]
     assert any(apart)
+
+
+@pytest.mark.parametrize("graph", [graph for graph in GRAPHS.values() if graph.number_of_edges()])
+def test_parts_are_found_with_their_links(graph: nx.Graph) -> None:
+    n = len(graph)
+    names = np.random.default_rng(0).permutation(n)  # so that no part is a row of numbers
+    shuffled = nx.relabel_nodes(graph, dict(enumerate(names.tolist())))
+    links = edges_of(shuffled)
+    parts = layout._parts(n, layout.each_once(n, links[:, 0], links[:, 1]))
+    assert [len(nodes) for nodes, _ in parts] == sorted(map(len, nx.connected_components(graph)), reverse=True)
+    assert {frozenset(nodes.tolist()) for nodes, _ in parts} == set(map(frozenset, nx.connected_components(shuffled)))
+    together = nx.Graph([nodes[link].tolist() for nodes, own in parts for link in own])
+    assert set(map(frozenset, together.edges())) == set(map(frozenset, shuffled.edges()))
+
+
+def test_of_very_many_links_some_pull_and_the_picture_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = nx.random_partition_graph([60, 60], 0.7, 0.02, seed=1)
+    edges = edges_of(graph)
+    assert 2000 < len(edges) < layout.DENSE * 120 * 119 / 2
+    every = layout._positions(120, edges)
+    monkeypatch.setattr(layout, "PULLING", 1000)
+    some = layout._positions(120, edges)
+    assert not np.array_equal(some, every)
+    assert np.array_equal(some, layout._positions(120, edges))
+    for placed in (some, every):
+        middles = placed[:60].mean(axis=0), placed[60:].mean(axis=0)
+        nearer = np.argmin([np.hypot(*(placed - middle).T) for middle in middles], axis=0)
+        assert (nearer == np.arange(120) // 60).all()  # the two communities stand apart
+
+
+def test_answers_about_very_many_links_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    edges = edges_of(GRAPHS["small world"])
+    monkeypatch.setattr(layout, "REMEMBERED", len(edges) - 1)
+    layout._remembered.cache_clear()
+    first = positions(200, edges)
+    assert layout._remembered.cache_info().currsize == 0
+    assert np.array_equal(first, positions(200, edges[::-1]))
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 0
+    monkeypatch.setattr(layout, "REMEMBERED", len(edges))
+    assert np.array_equal(first, positions(200, edges))
+    assert layout._remembered.cache_info().currsize == 1
 
 
 def test_the_same_graph_is_placed_the_same_however_it_is_written() -> None:

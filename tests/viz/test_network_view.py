@@ -16,7 +16,8 @@ import pytest
 import scipy.sparse as sp
 
 import decai_sim as ds
-from decai_sim.viz import NetworkView, Replay
+from decai_sim.viz import NetworkView, Replay, network_view
+from decai_sim.viz.network_view import MAX_LINKS
 from decai_sim.viz.palette import BYZANTINE, ONLINE, STATES, shown_as
 
 EVENTS = pd.DataFrame(
@@ -52,6 +53,8 @@ def test_the_browser_gets_every_array_as_it_is(replay: Replay, nodes: pd.DataFra
     counts = np.arange(8).reshape(4, 2)
     view = NetworkView(PATH, nodes=nodes, class_counts=counts, class_names=["a", "b"], replay=replay)
     assert np.frombuffer(view.edges, "<u4").reshape(-1, 2).tolist() == PATH[1]
+    assert np.frombuffer(view.degrees, "<u4").tolist() == [1, 2, 2, 1]
+    assert view.about["links"] == 3
     assert np.frombuffer(view.positions, "<f4").shape == (8,)
     assert np.frombuffer(view.class_counts, "<u4").reshape(4, 2).tolist() == counts.tolist()
     assert np.frombuffer(view.initial, "u1").tolist() == [ONLINE, ONLINE, ONLINE | BYZANTINE, 0]
@@ -98,6 +101,32 @@ def test_the_table_follows_the_time(replay: Replay, nodes: pd.DataFrame) -> None
 )
 def test_a_graph_may_come_in_several_forms(graph: Any) -> None:
     assert np.frombuffer(NetworkView(graph).edges, "<u4").reshape(-1, 2).tolist() == PATH[1]
+
+
+def test_of_very_many_links_the_browser_gets_those_it_draws() -> None:
+    n = 1500
+    every = np.stack(np.triu_indices(n, 1), axis=1)[1:]  # all but that of 0 and 1
+    view = NetworkView((n, every), nodes=pd.DataFrame({"node": np.arange(n)}))
+    degrees = [n - 2, n - 2, *[n - 1] * (n - 2)]
+    assert view.about["links"] == len(every) == 1_124_249
+    assert np.frombuffer(view.degrees, "<u4").tolist() == degrees
+    assert view.table()["neighbours"].tolist() == degrees
+    sent = np.frombuffer(view.edges, "<u4").reshape(-1, 2).astype(int)
+    codes = sent @ [n, 1]
+    assert len(np.unique(codes)) == len(sent) == MAX_LINKS
+    assert np.isin(codes, every @ [n, 1]).all()
+    assert np.bincount(sent.ravel(), minlength=n) == pytest.approx(np.full(n, 2 * MAX_LINKS / n), rel=0.5)  # from everywhere
+    assert sum(len(value) for value in view.get_state().values() if isinstance(value, bytes | memoryview)) < 600_000
+
+
+@pytest.mark.parametrize(("links", "sent"), [(3, 3), (4, 2)])
+def test_up_to_the_limit_all_links_are_sent(links: int, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_view, "MAX_SENT", 3)
+    monkeypatch.setattr(network_view, "MAX_LINKS", 2)
+    view = NetworkView((5, [[i, i + 1] for i in range(links)]))
+    assert len(view.edges) == 8 * sent
+    assert view.about["links"] == links
+    assert view.table()["neighbours"].sum() == 2 * links
 
 
 def test_topologies_can_be_shown() -> None:
