@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from decai_sim.sweep import Comparison, compare
 
     topologies = world.topologies
-    network = churn = devices = world
+    network = churn = devices = faults = adversaries = world
     tasks = partitions = models = learning
 
 __all__ = [
@@ -39,11 +39,13 @@ __all__ = [
     "ScenarioError",
     "StalledError",
     "Streams",
+    "adversaries",
     "attacks",
     "churn",
     "compare",
     "defenses",
     "devices",
+    "faults",
     "flower",
     "kinds",
     "models",
@@ -73,10 +75,13 @@ _ATTRIBUTES = {
     "run": "runs",
 }
 _MODULES = {
+    "adversaries": "world.adversaries",
     "attacks": "attacks",
     "churn": "world.churn",
     "defenses": "defenses",
     "devices": "world.devices",
+    "dissemination": "world.dissemination",
+    "faults": "world.faults",
     "flower": "flower",
     "models": "learning.models",
     "network": "world.network",

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 import typer
@@ -16,8 +16,13 @@ import typer
 from decai_sim.errors import DecaiError, ScenarioError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     import pandas as pd
     from rich.table import Table
+
+    from decai_sim.papers.claims import Claim
+    from decai_sim.papers.rows import Row
 
 app = typer.Typer(
     help="A laboratory for decentralized AI.", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
@@ -181,6 +186,100 @@ def _split(result: Any, first: list[str]) -> tuple[Any, Any]:
     mine = {label: runs for label, runs in result.runs.items() if label in first}
     others = {label: runs for label, runs in result.runs.items() if label not in first}
     return Comparison(mine, complete=result.complete), Comparison(others, complete=result.complete)
+
+
+@app.command()
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Claims.")] = None,
+    all_claims: Annotated[bool, typer.Option("--all", help="All claims.")] = False,
+    profile: Annotated[
+        Literal["smoke", "paper"], typer.Option(help="smoke: seconds each; paper: as published, as far as possible.")
+    ] = "smoke",
+    as_json: Json = False,
+) -> None:
+    """Check what publications claim: exit code 0 if it is so here, 1 if not. Without a name: list the claims."""
+    from decai_sim.papers.claims import claims
+    from decai_sim.papers.rows import named
+
+    known = claims()
+    if not names and not all_claims:
+        if as_json:
+            raise DecaiError(f"reproduce: name a claim or say --all: there are {', '.join(known)}")
+        _list_claims(known.values())
+        return
+    chosen = named([*(names or []), *(known if all_claims else [])], known, "claim")
+    rows = _measured(chosen, lambda one: one.rows(profile), lambda one: f"{one.name}: {one.statement}", as_json)
+    if any(row.meets is False for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Benches; none: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast things are, as ratios in one run; whatever comes out, the exit code is 0."""
+    from decai_sim.benches.bench import benches
+    from decai_sim.papers.rows import named
+
+    known = benches()
+    chosen = named(names or list(known), known, "bench")
+    _measured(chosen, lambda one: one.rows(), lambda one: f"{one.name}: {one.about}", as_json)
+
+
+def _measured(
+    chosen: Sequence[Any], rows_of: Callable[[Any], list[Row]], title: Callable[[Any], str], as_json: bool
+) -> list[Row]:
+    """Measure one after the other, and print each as soon as it is done, or all as JSON."""
+    from rich.console import Console
+
+    from decai_sim.papers.rows import machine, report
+
+    console = Console()
+    rows: list[Row] = []
+    for one in chosen:
+        if as_json:
+            rows += rows_of(one)
+            continue
+        with console.status(one.name):
+            mine = rows_of(one)
+        rows += mine
+        console.print(_rows_table(title(one), mine, f"{one.name}: "))
+    if as_json:
+        typer.echo(json.dumps(report(rows)))
+        return rows
+    judged = [row.meets for row in rows if row.meets is not None]
+    here = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+    console.print(f"{sum(judged)} of {len(judged)} targets met", highlight=False)
+    console.print(
+        f"on {here['system']} {here['architecture']}, {here['cpu_count']} processors; Python {here['python']}, {versions}",
+        highlight=False,
+    )
+    return rows
+
+
+def _list_claims(claims: Iterable[Claim]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("claim", "statement", "paper", title="claims", show_lines=True)
+    for one in claims:
+        table.add_row(one.name, one.statement, f"{one.paper}: {one.where}")
+    Console().print(table)
+
+
+def _rows_table(title: str, rows: Sequence[Row], prefix: str) -> Table:
+    from rich.table import Table
+
+    met = {None: "", True: "yes", False: "no"}
+    table = Table(title=title, title_justify="left")
+    for name in ("measured", "value", "unit", "target", "met"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for row in rows:
+        style = "bold red" if row.meets is False else None
+        table.add_row(row.name.removeprefix(prefix), f"{row.value:,.5g}", row.unit, row.target, met[row.meets], style=style)
+    return table
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

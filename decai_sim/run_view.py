@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from decai_sim.scenario import Scenario
 from decai_sim.seeding import Streams
 from decai_sim.sweep import Comparison
 from decai_sim.viz.controls import Controls
-from decai_sim.viz.live import LiveFigure
+from decai_sim.viz.live import LiveFigure, percent
 from decai_sim.viz.palette import MARKERS
 
 CONTROLS = ("attack", "attack.fraction", "defense", "churn", "topology")
@@ -194,7 +195,9 @@ class RunView(ipywidgets.VBox):
         self._bar.value = row["round"]
         self._figure.add(row)
         if not self._stop.is_set():  # or it would write over "Stopping …"
-            self._say(f"Round {row['round']}: accuracy {row['accuracy']:.1%} after {duration(row['t_s'])} of virtual time")
+            learned = not math.isnan(row["accuracy"])
+            what = f"accuracy {row['accuracy']:.1%}" if learned else f"{row['n_replied']:,} nodes reached"
+            self._say(f"Round {row['round']}: {what} after {duration(row['t_s'])} of virtual time")
 
     def _show(self) -> None:
         labels = self._labels([words for _, words in self._done.values()])
@@ -228,6 +231,8 @@ class RunView(ipywidgets.VBox):
 
 def _load_libraries(scenario: Scenario) -> None:
     """Import what the first run of a process would, so that a Stop never waits for it."""
+    if not scenario.protocol.learns:
+        return
     import decai_sim.flower.strategies  # noqa: F401
     from decai_sim.learning.problem import Problem
 
@@ -245,7 +250,7 @@ def _table(labels: Sequence[str], runs: Sequence[Run]) -> str:
     for label, one in zip(labels, runs, strict=True):
         s = one.summary()
         rounds = f"{s['rounds']}" + ("" if one.complete else " (stopped)")
-        accuracy = f"{one.accuracy:.1%}" if s["rounds"] else "none yet"
+        accuracy = percent(one.accuracy) if s["rounds"] else "none yet"
         cells.append((label, accuracy, rounds, duration(3600 * s["virtual_hours"]), f"{s['gigabytes']:.2f} GB"))
     style = "padding: 2px 12px; text-align: "
     rows = [

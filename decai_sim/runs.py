@@ -26,6 +26,8 @@ from decai_sim.protocols.base import Lab
 from decai_sim.scenario import Scenario
 from decai_sim.seeding import Streams
 from decai_sim.viz import figures
+from decai_sim.viz.palette import ONLINE
+from decai_sim.world import adversaries, faults
 from decai_sim.world.world import World
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from decai_sim.viz.network_view import NetworkView
     from decai_sim.viz.replay import Replay
 
-FRAMES = ("rounds", "nodes", "events", "messages")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic")
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
 
@@ -55,7 +57,10 @@ class Run:
             count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers among the replies.
         nodes: ``node, region, device, byzantine, n_samples, online_s, bytes_up, bytes_down``.
         events: ``t_s, node, kind, detail``.
-        messages: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``; the server is node −1.
+        messages: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``; the server is node −1. Of more than four million
+            messages every second, fourth, … is kept: ``messages.attrs["every"]`` says which.
+        traffic: what all messages of each kind amount to: ``kind, messages, bytes, delivered, lost, offline, expired,
+            bytes_delivered, mean_delay_s, mean_queued_s, max_queued_s``.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end.
@@ -68,6 +73,7 @@ class Run:
     nodes: pd.DataFrame
     events: pd.DataFrame
     messages: pd.DataFrame
+    traffic: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -93,7 +99,7 @@ class Run:
             "accuracy": self.accuracy,
             "virtual_hours": 0.0 if last is None else float(last["t_s"]) / 3600,
             "gigabytes": 0.0 if last is None else float(last["bytes_up"] + last["bytes_down"]) / 1e9,
-            "messages": len(self.messages),
+            "messages": int(self.traffic["messages"].sum()),
             "wall_s": self.provenance["wall_s"],
         }
 
@@ -101,7 +107,7 @@ class Run:
         s = self.summary()
         state = "" if self.complete else ", stopped early"
         return (
-            f"<Run {self.run_id}: {self.scenario.nodes} nodes, {s['rounds']} rounds{state}, accuracy {s['accuracy']:.3f}, "
+            f"<Run {self.run_id}: {self.scenario.nodes} nodes, {s['rounds']} rounds{state}, {self._result()}, "
             f"{duration(3600 * s['virtual_hours'])} of virtual time, {s['gigabytes']:.2f} GB>"
         )
 
@@ -114,7 +120,7 @@ class Run:
             "attack": "none" if sc.attack is None else f"{sc.attack.kind}, {sc.attack.fraction:.0%} of nodes",
             "defense": "none" if sc.defense is None else short(sc.defense),
             "rounds": f"{s['rounds']}" + ("" if self.complete else " (stopped early)"),
-            "test accuracy": f"{s['accuracy']:.1%}",
+            "result": self._result(),
             "virtual time": duration(3600 * s["virtual_hours"]),
             "traffic": f"{s['gigabytes']:.2f} GB in {s['messages']:,} messages",
         }
@@ -124,13 +130,75 @@ class Run:
         )
         return f"<table><caption style='text-align:left'>run <code>{self.run_id}</code></caption>{rows}</table>"
 
+    def _result(self) -> str:
+        if self.scenario.protocol.learns:
+            return f"accuracy {self.accuracy:.1%}"
+        median_s = self.propagation()["t50_s"].median()
+        return f"half of the nodes reached in {median_s:.3g} s" if math.isfinite(median_s) else "half of the nodes not reached"
+
     def replay(self) -> Replay:
-        """What state every node was in when: online, training, rejected by the rule; for the network view."""
+        """What state every node was in when: online, informed, training, rejected by the rule; for the network view."""
         from decai_sim.viz.replay import Replay
 
         return Replay.of(
             self.events, self.nodes["byzantine"].to_numpy(dtype=bool), self.provenance["virtual_s"], self.rounds["t_s"].to_numpy()
         )
+
+    def online(self) -> pd.DataFrame:
+        """How many nodes were online when: ``t_s, online``, a row for every change, the first at 0."""
+        t_s, online = figures.online_count(self.events)
+        if not len(t_s) or t_s[0] > 0:
+            t_s, online = np.append(0.0, t_s), np.append(0, online)
+        return pd.DataFrame({"run_id": self.run_id, "t_s": t_s, "online": online})
+
+    def reachability(self, times_s: Sequence[float] | None = None) -> pd.DataFrame:
+        """How much of the network could reach each other, over the topology's links and through nodes that were online.
+
+        Args:
+            times_s: when; by default 21 times from the beginning to the end.
+
+        Returns:
+            ``t_s, online, largest, pairs``: the number of nodes online, the largest share of them that reach each other, and the
+            share of pairs of them that do; not a number where fewer than two are online.
+
+        Raises:
+            ScenarioError: the topology has no graph on so many nodes.
+        """
+        from decai_sim.world.graphs import components
+
+        graph, replay = self.scenario.csr(), self.replay()
+        rows = []
+        for t_s in np.linspace(0, self.provenance["virtual_s"], 21) if times_s is None else times_s:
+            alive = (replay.states(float(t_s)) & ONLINE) > 0
+            sizes, n = components(graph, alive), int(alive.sum())
+            pairs = float((sizes * (sizes - 1.0)).sum() / (n * (n - 1.0))) if n > 1 else math.nan
+            rows.append({"t_s": float(t_s), "online": n, "largest": sizes.max() / n if n > 1 else math.nan, "pairs": pairs})
+        return pd.DataFrame(rows, columns=["t_s", "online", "largest", "pairs"]).assign(run_id=self.run_id)
+
+    def propagation(self) -> pd.DataFrame:
+        """How fast news spread: ``item, origin, t_s, reached, t50_s, t90_s, t_all_s``, one row for every item published.
+
+        Times count from the publication until that share of all nodes had the item; ``inf`` where that never was.
+        """
+        n, rows = self.scenario.nodes, []
+        for item, (origin, t_s, delays) in self._news().items():
+            when = {f"t{share}_s": delays[-(-share * n // 100) - 1] for share in (50, 90)}
+            reached = int(np.isfinite(delays).sum())
+            rows.append({"item": item, "origin": origin, "t_s": t_s, "reached": reached, **when, "t_all_s": delays[-1]})
+        columns = ["item", "origin", "t_s", "reached", "t50_s", "t90_s", "t_all_s"]
+        return pd.DataFrame(rows, columns=columns).assign(run_id=self.run_id)
+
+    def _news(self) -> dict[int, tuple[int, float, np.ndarray]]:
+        """Per item who published it, when, and after how many seconds the nodes had it, ascending; ``inf``: never."""
+        named = self.events[self.events["kind"].isin(["published", "informed"])]
+        news = {}
+        for item, events in named.groupby("detail", observed=True, sort=False):
+            ((began_s, origin),) = events.loc[events["kind"] == "published", ["t_s", "node"]].to_numpy().tolist()
+            delays = np.full(self.scenario.nodes, np.inf)
+            came = np.sort(events.loc[events["kind"] == "informed", "t_s"].to_numpy() - began_s)
+            delays[: len(came)] = came
+            news[int(str(item).removeprefix("item "))] = int(origin), began_s, delays
+        return news
 
     def network_view(self, title: str = "") -> NetworkView:
         """An interactive map of the network that replays the run; see :class:`~decai_sim.viz.network_view.NetworkView`.
@@ -197,7 +265,13 @@ class Run:
         return Problem(self.scenario.task, self.scenario.nodes, Streams(self.scenario.seed))
 
     def plot(self) -> Figure:
-        """Accuracy against virtual time and against bytes, and who was online when."""
+        """Accuracy against virtual time and against bytes, or how fast news spread; and who was online when."""
+        if not self.scenario.protocol.learns:
+            fig, (left, right) = figures.panels(1, 2, (11, 3.8))
+            delays = [delays for _, _, delays in self._news().values()]
+            figures.propagation(left, {f"{len(delays)} items": np.concatenate(delays)} if delays else {})
+            figures.online(right, self.events, self.scenario.nodes)
+            return fig
         label = "run" if self.scenario.attack is None else self.scenario.attack.kind
         return figures.overview({label: self.rounds}, self.events, self.scenario.nodes)
 
@@ -369,7 +443,9 @@ def _execute(
     scenario.check()
     began = time.perf_counter()
     streams = Streams(scenario.seed)
-    world = World(scenario.nodes, scenario.network, scenario.churn, scenario.devices, streams)
+    world = World(scenario.nodes, scenario.network, scenario.churn, scenario.devices, streams, scenario.topology)
+    adversaries.install_all(scenario.adversaries, world)
+    faults.install_all(scenario.faults, world)
     byzantine: frozenset[int] = frozenset()
     if scenario.attack is not None:
         count = whole_share(scenario.attack.fraction, scenario.nodes)
@@ -380,7 +456,8 @@ def _execute(
         row = _row(record, byzantine)
         for watch in watchers:
             watch(row)
-        bar.set_postfix_str(f"accuracy {record['accuracy']:.3f}, virtual time {duration(record['t_s'])}", refresh=False)
+        result = f"accuracy {record['accuracy']:.3f}" if scenario.protocol.learns else f"{record['n_replied']} reached"
+        bar.set_postfix_str(f"{result}, virtual time {duration(record['t_s'])}", refresh=False)
         bar.update()
 
     lab = Lab(
@@ -474,6 +551,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, wall_s: float) -> Run
         ),
         "events": world.trace.events(),
         "messages": world.trace.messages(),
+        "traffic": world.trace.traffic(),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)

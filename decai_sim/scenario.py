@@ -18,10 +18,24 @@ from decai_sim.errors import ScenarioError, explain
 from decai_sim.learning import Task
 from decai_sim.learning.tasks import FashionMNIST
 from decai_sim.protocols import Federated, Protocol
-from decai_sim.world import Churn, Devices, Given, Ideal, Mix, Network, SmallWorld, Topology
+from decai_sim.world import (
+    Adversary,
+    Churn,
+    Devices,
+    Fault,
+    Given,
+    Ideal,
+    Mix,
+    Network,
+    SmallWorld,
+    Topology,
+    adversaries,
+    faults,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
+    import scipy.sparse as sp
 
 
 def _topology(value: Any) -> Any:
@@ -88,6 +102,8 @@ class Scenario(Description):
         network: latency, rates, loss.
         churn: when nodes are online; None: always.
         devices: how fast nodes compute.
+        faults: what goes wrong in the world, and when.
+        adversaries: nodes that tamper with what the network carries.
         task: data, partition and model.
         protocol: how nodes cooperate.
         attack: what Byzantine nodes do; None: there are none.
@@ -110,6 +126,8 @@ class Scenario(Description):
     network: field_of(Network) = Ideal()  # type: ignore[valid-type]
     churn: field_of(Churn) | None = None  # type: ignore[valid-type]
     devices: field_of(Devices) = Mix(laptop=1.0)  # type: ignore[valid-type]
+    faults: tuple[field_of(Fault), ...] = ()  # type: ignore[valid-type]
+    adversaries: tuple[field_of(Adversary), ...] = ()  # type: ignore[valid-type]
     task: field_of(Task) = FashionMNIST()  # type: ignore[valid-type]
     protocol: field_of(Protocol) = Federated()  # type: ignore[valid-type]
     attack: field_of(Attack) | None = None  # type: ignore[valid-type]
@@ -178,23 +196,45 @@ class Scenario(Description):
             raise ScenarioError(explain(error)) from None
 
     def graph(self) -> nx.Graph:
-        """The topology's graph, as every run of this scenario sees it.
+        """The topology's graph as every run of this scenario sees it, with what adversaries have rewired.
 
         Raises:
-            ScenarioError: the topology has no graph on so many nodes.
+            ScenarioError: the topology has no graph on so many nodes, or adversaries cannot be in it.
+        """
+        from decai_sim.seeding import Streams
+        from decai_sim.world.topologies import wiring
+
+        if any(adversary.rewires for adversary in self.adversaries):
+            return wiring.as_graph(self.csr())
+        return self.topology.build(self.nodes, Streams(self.seed).integer("topology") % 2**32)
+
+    def csr(self) -> sp.csr_array:
+        """The ``(nodes, nodes)`` adjacency matrix of :meth:`graph`, which is quicker for many nodes.
+
+        Raises:
+            ScenarioError: the topology has no graph on so many nodes, or adversaries cannot be in it.
         """
         from decai_sim.seeding import Streams
 
-        return self.topology.build(self.nodes, Streams(self.seed).integer("topology") % 2**32)
+        streams = Streams(self.seed)
+        if not any(adversary.rewires for adversary in self.adversaries):
+            return self.topology.csr(self.nodes, streams.integer("topology") % 2**32)
+        from decai_sim.world.world import World
+
+        world = World(self.nodes, self.network, None, self.devices, streams, self.topology)
+        adversaries.install_all(self.adversaries, world)
+        return world.graph
 
     def check(self) -> None:
         """Find what would stop a run before anything runs.
 
         Raises:
-            ScenarioError: a file of the scenario is missing or wrong, the topology is not connected and must be, or protocol,
-                attack, defense and task do not suit each other.
+            ScenarioError: a file of the scenario is missing or wrong, the topology is not connected and must be, a fault or an
+                adversary is about nodes that there are not, or protocol, attack, defense and task do not suit each other.
         """
         self.protocol.check(self.nodes, self.attack, self.defense)
+        faults.check_all(self.faults, self.nodes)
+        adversaries.check_all(self.adversaries, self.nodes)
         if isinstance(self.attack, DataAttack):
             self.attack.check(self.task.load().classes)
         if self.protocol.needs_connected or isinstance(self.topology, Given) or hasattr(self.topology, "path"):

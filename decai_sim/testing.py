@@ -22,17 +22,27 @@ if TYPE_CHECKING:
     from decai_sim.learning.partitions import Partition
     from decai_sim.learning.tasks import Task
     from decai_sim.protocols.base import Protocol
+    from decai_sim.world.adversaries.base import Adversary
     from decai_sim.world.churn.base import Churn
     from decai_sim.world.devices import Devices
-    from decai_sim.world.network import Network
+    from decai_sim.world.dissemination.base import Dissemination
+    from decai_sim.world.faults.base import Fault
+    from decai_sim.world.latency.base import Delays, Latency
+    from decai_sim.world.loss.base import Loss
+    from decai_sim.world.network import Network, Paths
     from decai_sim.world.topologies.base import Topology
 
 __all__ = [
     "check",
+    "check_adversary",
     "check_attack",
     "check_churn",
     "check_defense",
     "check_devices",
+    "check_dissemination",
+    "check_fault",
+    "check_latency",
+    "check_loss",
     "check_model",
     "check_network",
     "check_partition",
@@ -295,7 +305,7 @@ def _check_mixing(mixing: Mixing, rows: torch.Tensor, context: Context) -> None:
 
 
 def check_topology(topology: Topology, nodes: int = 20) -> None:
-    """Check that ``topology`` builds simple undirected graphs on 0 … ``nodes`` − 1, the same for the same seed.
+    """Check that ``topology`` wires simple undirected graphs on 0 … ``nodes`` − 1 (or on 16 nodes), the same for the same seed.
 
     Example:
         >>> from decai_sim.world import Ring
@@ -306,28 +316,60 @@ def check_topology(topology: Topology, nodes: int = 20) -> None:
     from decai_sim.errors import ScenarioError
 
     _check_parsed(topology, "topologies")
-    for n in (1, 2, nodes):
+    sizes = []
+    for n in (1, 2, 16, nodes):
         try:
             with _Untouched(topology, ()):
                 graph = topology.build(n, seed=3)
         except ScenarioError:
-            _require(n < nodes, topology, f"has no graph on {n} nodes")
             continue
+        sizes.append(n)
         _require(not graph.is_directed() and not graph.is_multigraph(), topology, "is directed, or has links twice")
         _require(sorted(graph) == list(range(n)), topology, f"its nodes are not 0 … {n - 1}")
         _require(nx.number_of_selfloops(graph) == 0, topology, "links a node to itself")
         again = topology.build(n, seed=3)
         _require(again.adj == graph.adj, topology, "differs for the same seed")
-        matrix = topology.csr(n, seed=3)
-        _require(matrix.shape == (n, n) and matrix.format == "csr", topology, f"csr is not an ({n}, {n}) CSR matrix")
+        with _Untouched(topology, ()):
+            matrix = topology.csr(n, seed=3)
+        _check_adjacency(topology, matrix, n)
+        _require(abs(matrix - matrix.T).nnz == 0, topology, "csr is not symmetric")
         ends = {(a, b) for a, b in graph.edges} | {(b, a) for a, b in graph.edges}
         coo = matrix.tocoo()  # type: ignore[no-untyped-call]
         linked = set(zip(coo.row.tolist(), coo.col.tolist(), strict=True))
         _require(linked == ends, topology, "csr and build differ")
+        _check_rounds(topology, matrix, n)
+    _require(nodes in sizes or 16 in sizes, topology, f"has no graph on {nodes} nodes")
+
+
+def _check_adjacency(topology: Topology, matrix: Any, n: int) -> None:
+    import numpy as np
+
+    _require(matrix.shape == (n, n) and matrix.format == "csr", topology, f"csr is not an ({n}, {n}) CSR matrix")
+    _require((matrix.data == 1).all(), topology, "csr holds other numbers than ones")
+    _require(matrix.diagonal().sum() == 0, topology, "links a node to itself")
+    rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
+    ascending = np.diff(rows * np.int64(n) + matrix.indices) > 0
+    _require(ascending.all(), topology, "the indices of csr are not sorted, or are there twice")
+
+
+def _check_rounds(topology: Topology, whole: Any, n: int) -> None:
+    """That rounds are the same however they are asked for, and all their links those of the whole graph if they repeat."""
+    period = topology.period(n)
+    _require(topology.time_varying or period == 1, topology, "is not time-varying, and yet its period is not 1")
+    rounds = range(2 if period is None else period)
+    with _Untouched(topology, ()):
+        made = [topology.at(n, 3, k) for k in rounds]
+    for k in reversed(rounds):
+        _check_adjacency(topology, made[k], n)
+        _require(abs(topology.at(n, 3, k) - made[k]).nnz == 0, topology, f"round {k} differs for the same seed")
+    if period is not None:
+        _require(abs(topology.at(n, 3, period) - made[0]).nnz == 0, topology, f"does not begin again after {period} rounds")
+        ever = sum(one + one.T for one in made)
+        _require(((ever != 0) != (whole != 0)).nnz == 0, topology, "csr does not hold the links of all rounds")
 
 
 def check_network(network: Network) -> None:
-    """Check that ``network`` lays links whose delays and losses depend on seed, ends and count alone.
+    """Check that ``network`` lays links whose latencies depend on seed and ends alone, one by one and all at once.
 
     Example:
         >>> from decai_sim.world import Internet
@@ -342,17 +384,75 @@ def check_network(network: Network) -> None:
         up, down = np.full(n, 5e6), np.full(n, np.inf)
         with _Untouched(network, ()):
             paths, again = (network.paths(up, down, Streams(3)) for _ in range(2))
-        asked = [(a, b, k) for a in range(-1, n) for b in range(-1, n) for k in (-1, 0, 5) if a != b]
-        with _Untouched(network, ()):
-            answers = [(paths.latency_s(*ends), paths.loses(*ends)) for ends in asked]
-            backwards = [(again.latency_s(*ends), again.loses(*ends)) for ends in reversed(asked)]
-        _require(answers == backwards[::-1], network, "a link's delay or loss depends on what was asked before")
-        _require(all(0 <= delay < float("inf") for delay, _ in answers), network, "has a latency that is negative or not finite")
-        _require(all(isinstance(lost, bool) for _, lost in answers), network, "loses does not say True or False")
+        _check_delays(network, paths, again, n)
+        _require(paths.jitter >= 0 and paths.retransmit >= 0, network, "has a jitter or a number of retransmissions below 0")
+        if paths.loss is not None:
+            check_loss(paths.loss)
         _require(paths.regions.shape == (n + 1,), network, f"regions are not ({n + 1},)")
         for rates in (paths.upload_bps, paths.download_bps):
             _require(rates.shape == (n + 1,) and (rates > 0).all(), network, "rates are not (n + 1,) above 0")
         _require((up == 5e6).all() and np.isinf(down).all(), network, "writes to its arguments")
+
+
+def _check_delays(component: Component, delays: Delays | Paths, again: Delays | Paths, n: int) -> None:
+    """Latencies of all links of ``n`` nodes and the server, asked for in two orders, one by one and together."""
+    import numpy as np
+
+    asked = [(a, b) for a in range(-1, n) for b in range(-1, n) if a != b]
+    with _Untouched(component, ()):
+        one_by_one = [delays.base_s(*ends) for ends in asked]
+        backwards = [again.base_s(*ends) for ends in reversed(asked)]
+        src, dst = np.array(asked).T
+        together = delays.bases_s(src, dst)
+    _require(one_by_one == backwards[::-1], component, "a link's latency depends on what was asked before")
+    _require(all(isinstance(delay, float) for delay in one_by_one), component, "has a latency that is no float")
+    _require(all(0 <= delay < float("inf") for delay in one_by_one), component, "has a latency that is negative or not finite")
+    _require(together.shape == (len(asked),), component, "bases_s does not return one latency for each link")
+    _require(np.allclose(one_by_one, together, rtol=1e-12, atol=0), component, "base_s and bases_s differ")
+    by_ends = dict(zip(asked, one_by_one, strict=True))
+    _require(all(by_ends[b, a] == by_ends[a, b] for a, b in asked), component, "a link's two directions differ in latency")
+
+
+def check_latency(latency: Latency) -> None:
+    """Check that ``latency`` gives links, of 8 nodes and a server, latencies above 0 that depend on seed and ends alone.
+
+    Nodes live in the regions of the first table, of those in :mod:`decai_sim.world.regions`, that suits it.
+
+    Example:
+        >>> from decai_sim.world.latency import Lognormal
+        >>> check_latency(Lognormal(sigma=0.8))
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+    from decai_sim.world.regions import REGIONS
+
+    _check_parsed(latency, "latency")
+    suited = [table for table in REGIONS.values() if latency.misfit(table.names) is None]
+    _require(suited, latency, "suits the regions of no table")
+    table = suited[0]
+    regions = np.array([table.names[i % 6] for i in range(9)])
+    with _Untouched(latency, ()):
+        delays, again = (latency.links(regions, Streams(3)) for _ in range(2))
+    _check_delays(latency, delays, again, 8)
+    _require((delays.bases_s(np.zeros(7, int), np.arange(1, 8)) > 0).all(), latency, "has a latency that is not above 0")
+
+
+def check_loss(loss: Loss) -> None:
+    """Check that ``loss`` writes histories that depend on their generator alone.
+
+    Example:
+        >>> from decai_sim.world.loss import Bernoulli
+        >>> check_loss(Bernoulli(p=0.1))
+    """
+    import numpy as np
+
+    _check_parsed(loss, "loss")
+    for size in (1, 1000):
+        with _Untouched(loss, ()):
+            table, again = (loss.table(size, np.random.default_rng(3)) for _ in range(2))
+        _require(table.shape == (size,) and table.dtype == bool, loss, "its table is not (size,) bool")
+        _require((table == again).all(), loss, "differs for the same generator")
 
 
 def check_churn(churn: Churn) -> None:
@@ -373,13 +473,116 @@ def check_churn(churn: Churn) -> None:
     _require((start == more[:9]).all(), churn, "who is there at first depends on how many nodes there are")
     for k in (0, 1, 4):
         alone = np.arange(9) == 2  # everybody's state but node 2's is turned around
+        began = 100.0 * k * np.arange(1.0, 10.0)
         with _Untouched(churn, ()):
-            lengths, wider = churn.periods(k, start, Streams(3)), churn.periods(k, more, Streams(3))
-            others = churn.periods(k, start ^ ~alone, Streams(3))
+            lengths = churn.periods(k, start, began, Streams(3))
+            wider = churn.periods(k, more, np.append(began, np.full(6, 70.0)), Streams(3))
+            others = churn.periods(k, start ^ ~alone, np.where(alone, began, began + 9.0), Streams(3))
         _require(lengths.shape == (9,), churn, "periods are not (n,)")
         _require((lengths > 0).all(), churn, "has a period that is not above 0: time would stand still")
         _require((lengths == wider[:9]).all(), churn, "a node's periods depend on how many nodes there are")
         _require(lengths[2] == others[2], churn, "a node's periods depend on who else is online")
+
+
+def check_fault(fault: Fault) -> None:
+    """Check that ``fault`` does something, not before its time, the same for the same seed, and takes all of it back if it ends.
+
+    It strikes a ring of 12 nodes, spread over the regions of ``bitcoin-2019``, that send to each other all the time.
+
+    Example:
+        >>> from decai_sim.world.faults import Crash
+        >>> check_fault(Crash(share=0.5, at_s=10, for_s=5))
+    """
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Internet, Mix, Ring, World
+
+    _check_parsed(fault, "faults")
+    lasts_s = getattr(fault, "for_s", None)
+    over_s = fault.at_s + (lasts_s or 20.0) + 1
+
+    def history(struck: bool) -> World:
+        world = World(12, Internet(), None, Mix(laptop=1), Streams(3), Ring())
+        for second in range(int(over_s) + 20):
+            for node in range(-1, 12):
+                world.clock.at(float(second), world.links.send, node, (node + 1) % 12, 50_000, "check", int)
+        if struck:
+            with _Untouched(fault, ()):
+                fault.check(world.n)
+                fault.install(world)
+        world.run(over_s)
+        return world
+
+    world, again, calm = history(True), history(True), history(False)
+    _require(world.trace.digest() == again.trace.digest(), fault, "differs for the same seed")
+    _require(world.trace.digest() != calm.trace.digest(), fault, "changes nothing")
+    events, before = world.trace.events(), calm.trace.events()
+    noted = events[events["kind"] == "fault"]
+    _require(len(noted), fault, "leaves no event of kind fault")
+    _require(len(before) == (events["t_s"] < fault.at_s).sum() or fault.at_s == 0, fault, "begins before at_s")
+    columns = ["t_sent_s", "t_delivered_s", "src", "dst"]
+    mine, theirs = (w.trace.messages()[columns] for w in (world, calm))
+    early = (frame[frame["t_delivered_s"] < fault.at_s] for frame in (mine, theirs))
+    _require(next(early).equals(next(early)), fault, "changes what happens before at_s")
+    if lasts_s is None:
+        return
+    _require(all(world.nodes.online), fault, "keeps nodes offline after its end")
+    world.run(over_s + 19)
+    last = world.trace.messages()
+    late = last[last["t_sent_s"] > over_s + 10]
+    arrived = late["outcome"].isin(["delivered", "expired"]).all() and (late["outcome"] == "delivered").any()
+    _require(arrived, fault, "messages are lost after its end")
+    _require(len(world.membership.listed()) == 12, fault, "the server does not see all nodes again after its end")
+
+
+def check_adversary(adversary: Adversary) -> None:
+    """Check that ``adversary`` changes what is sent, the same for the same seed, and spares messages between others.
+
+    They are among 12 nodes on a small world, spread over the regions of ``bitcoin-2019``, that send to each other and to the
+    server, flood items and relay blocks.
+
+    Example:
+        >>> from decai_sim.world.adversaries import Drop
+        >>> check_adversary(Drop(share=0.5))
+    """
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Internet, Mix, SmallWorld, World
+    from decai_sim.world.dissemination import BlockRelay, Flood
+
+    _check_parsed(adversary, "adversaries")
+
+    def history(hostile: bool) -> World:
+        world = World(12, Internet(), None, Mix(laptop=1), Streams(3), SmallWorld(degree=4))
+        if hostile:
+            with _Untouched(adversary, ()):
+                adversary.check(world.n)
+                adversary.install(world)
+            _require(adversary.rewires or not world.rewired, adversary, "changes links, and does not say so: set rewires = True")
+        flood, relay = Flood().start(world), BlockRelay(timeout_s=5).start(world)
+        for node in range(12):
+            world.clock.at(float(node), flood.publish, node, 1000)
+            world.clock.at(float(node), relay.publish, node, 1000)
+            for other in range(-1, 12):
+                if other != node:
+                    world.clock.at(float(node), world.links.send, node, other, 1000, "check", int)
+        world.run(40)
+        return world
+
+    world, again, calm = history(True), history(True), history(False)
+    _require(world.trace.digest() == again.trace.digest(), adversary, "differs for the same seed")
+    events = world.trace.events()
+    noted = events[events["kind"] == "adversary"]
+    _require(len(noted), adversary, "leaves no event of kind adversary")
+    _require((noted["t_s"] == 0).all() and noted["node"].is_unique, adversary, "its events are not one for each node at time 0")
+    mine, theirs = (w.trace.messages().astype({"kind": str, "outcome": str}) for w in (world, calm))
+    _require(not mine.equals(theirs), adversary, "changes nothing")
+    # When they arrive may differ: their senders' queues hold more or less of what is passed on.
+    columns = ["t_sent_s", "src", "dst", "outcome"]
+    between = (
+        frame.loc[(frame["kind"] == "check") & ~frame[["src", "dst"]].isin([*noted["node"]]).any(axis=1), columns]
+        for frame in (mine, theirs)
+    )
+    first, second = (frame.reset_index(drop=True) for frame in between)
+    _require(first.equals(second), adversary, "changes messages between others")
 
 
 def check_devices(devices: Devices) -> None:
@@ -398,6 +601,46 @@ def check_devices(devices: Devices) -> None:
     _require(len(names) == 50 and set(names) <= set(PROFILES), devices, "names devices that have no profile")
     _require(names == devices.assign(50, Streams(3)).tolist(), devices, "differs for the same seed")
     _require(devices.assign(1, Streams(3)).shape == (1,), devices, "does not return (n,) names")
+
+
+def check_dissemination(dissemination: Dissemination) -> None:
+    """Check that ``dissemination`` brings two items to every node of a small network, by messages, the same for the same seed.
+
+    Example:
+        >>> from decai_sim.world.dissemination import Flood
+        >>> check_dissemination(Flood())
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Internet, Mix, SmallWorld, World
+
+    _check_parsed(dissemination, "dissemination")
+
+    def history() -> Any:
+        world = World(30, Internet(), None, Mix(laptop=1.0), Streams(3), SmallWorld(degree=6))
+        spread = dissemination.start(world, 2)
+        for t_s, origin in ((10.0, 4), (10.5, 20)):
+            world.clock.at(t_s, spread.publish, origin, 1000)
+        world.run(200.0)
+        return spread
+
+    with _Untouched(dissemination, ()):
+        spread, again = history(), history()
+    world = spread.world
+    _require(world.trace.digest() == again.world.trace.digest(), dissemination, "differs for the same seed")
+    for item, (t_s, origin) in enumerate(zip((10.0, 10.5), (4, 20), strict=True)):
+        reached, hops = spread.reached_s[item], spread.hops[item]
+        _require(np.isfinite(reached).all(), dissemination, "does not reach all nodes of a small world within three minutes")
+        _require(reached[origin] == t_s and hops[origin] == 0, dissemination, "an item does not begin with who published it")
+        others = np.arange(30) != origin
+        _require((reached[others] > t_s).all() and (hops[others] > 0).all(), dissemination, "news arrives before it was sent")
+        informed = world.trace.events().query(f"kind == 'informed' and detail == 'item {item}'")
+        _require(sorted(informed["node"]) == list(range(30)), dissemination, "its events do not name every node once")
+    sent = world.trace.traffic()
+    _require((sent["delivered"] * 1000 >= sent["bytes_delivered"]).all(), dissemination, "sends more than one item in a message")
+    carried = int(sent.loc[sent["bytes_delivered"] == 1000 * sent["delivered"], "delivered"].sum())
+    _require(carried >= 2 * 29, dissemination, "items travel without a message")
 
 
 def check_partition(partition: Partition) -> None:
@@ -516,17 +759,23 @@ def check_protocol(protocol: Protocol) -> None:
     _require(rounds["round"].tolist() == list(range(1, len(rounds) + 1)), protocol, "does not count its rounds 1, 2, …")
     for column in ("t_s", "bytes_up", "bytes_down"):
         _require(rounds[column].is_monotonic_increasing, protocol, f"rounds.{column} goes down")
-    _require(rounds.accuracy.between(0, 1).all(), protocol, "has an accuracy outside 0…1")
+    known = rounds.accuracy.between(0, 1) if protocol.learns else rounds.accuracy.isna()
+    _require(known.all(), protocol, "has an accuracy outside 0…1, or one although nothing is learned")
     _require((rounds.n_replied <= rounds.n_selected).all(), protocol, "has more replies than nodes asked")
     sent = first.messages[first.messages.src >= 0]
     _require(sent["bytes"].sum() == first.nodes.bytes_up.sum(), protocol, "sends bytes that no message accounts for")
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {
+    "adversaries": check_adversary,
     "attacks": check_attack,
     "churn": check_churn,
     "defenses": check_defense,
     "devices": check_devices,
+    "dissemination": check_dissemination,
+    "faults": check_fault,
+    "latency": check_latency,
+    "loss": check_loss,
     "models": check_model,
     "network": check_network,
     "partitions": check_partition,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +16,39 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("expired", "delivered", "lost", "offline")
 """How a message can end. One still under way when the run ends counts as ``expired``: nobody waited for it."""
+DELIVERED, LOST, OFFLINE = (OUTCOMES.index(name) for name in ("delivered", "lost", "offline"))
+
+_TRAFFIC = ["kind", "messages", "bytes", "delivered", "lost", "offline", "expired", "bytes_delivered"]
+_TRAFFIC += ["mean_delay_s", "mean_queued_s", "max_queued_s"]
+
+
+@dataclass(slots=True)
+class _Count:
+    """What messages of one kind amount to."""
+
+    sent: int = 0
+    nbytes: int = 0
+    ended: list[int] = field(default_factory=lambda: [0] * len(OUTCOMES))
+    nbytes_delivered: int = 0
+    delay_s: float = 0.0
+    queued: int = 0
+    queued_s: float = 0.0
+    longest_s: float = 0.0
+
+    def row(self, kind: str) -> dict[str, object]:
+        """As :meth:`Trace.traffic` has it."""
+        outcomes = dict(zip(OUTCOMES, self.ended, strict=True))
+        return {
+            "kind": kind,
+            "messages": self.sent,
+            "bytes": self.nbytes,
+            **outcomes,
+            "expired": self.sent - sum(self.ended[1:]),
+            "bytes_delivered": self.nbytes_delivered,
+            "mean_delay_s": self.delay_s / outcomes["delivered"] if outcomes["delivered"] else math.nan,
+            "mean_queued_s": self.queued_s / self.queued if self.queued else 0.0,
+            "max_queued_s": self.longest_s,
+        }
 
 
 class _Names:
@@ -33,24 +69,36 @@ class _Names:
 class Trace:
     """Append-only columns of events and messages of one run.
 
-    Times are virtual seconds, nodes are numbers from 0 with −1 for the server, sizes are bytes.
+    Times are virtual seconds, nodes are numbers from 0 with −1 for the server, sizes are bytes. :meth:`traffic` counts every
+    message. The rows of messages stay within bounds: whenever there are more than ``max_rows``, every other one is let go, so
+    that from then on only every second, then every fourth message has one, and so on; which ones depends on their number alone.
+
+    Args:
+        max_rows: most rows of messages to keep; 37 bytes each.
 
     Example:
         >>> trace = Trace()
         >>> trace.event(0.5, 3, "online")
-        >>> row = trace.message(1.0, src=-1, dst=3, kind="train", nbytes=100)
-        >>> trace.settle(row, 1.2, "delivered")
+        >>> number = trace.message(1.0, src=-1, dst=3, kind="train", nbytes=100)
+        >>> trace.settle(number, 1.2, "delivered")
         >>> trace.messages().outcome.tolist(), len(trace.digest())
         (['delivered'], 64)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_rows: int = 4_000_000) -> None:
+        if max_rows < 1:
+            raise ValueError(f"max_rows: {max_rows!r} is not allowed: at least 1")
+        self.max_rows = max_rows
         self._kinds, self._details = _Names(), _Names()
         self._e_t, self._e_node, self._e_kind, self._e_detail = array("d"), array("q"), array("q"), array("q")
         self._m_sent, self._m_delivered = array("d"), array("d")
-        self._m_src, self._m_dst, self._m_kind = array("q"), array("q"), array("q")
+        self._m_src, self._m_dst, self._m_kind = array("i"), array("i"), array("i")
         self._m_bytes, self._m_outcome = array("q"), array("b")
         self._decisions: list[tuple[int, float, int, str, str]] = []
+        self._sent = 0
+        self._every = 1
+        self._counts: dict[int, _Count] = defaultdict(_Count)  # by code of kind
+        self._open: dict[int, tuple[int, int, float]] = {}  # what settle() has to know of messages without a row, perhaps
 
     def event(self, t_s: float, node: int, kind: str, detail: str = "") -> None:
         """Record that ``kind`` happened at ``node``."""
@@ -67,27 +115,148 @@ class Trace:
         """
         self._decisions.append((len(self._e_t), t_s, node, kind, detail))
 
-    def message(self, t_s: float, *, src: int, dst: int, kind: str, nbytes: int) -> int:
-        """Record a message on its way; returns its row for :meth:`settle`."""
-        self._m_sent.append(t_s)
-        self._m_delivered.append(float("nan"))
-        self._m_src.append(src)
-        self._m_dst.append(dst)
-        self._m_kind.append(self._kinds.code(kind))
-        self._m_bytes.append(nbytes)
-        self._m_outcome.append(0)
-        return len(self._m_sent) - 1
+    def code(self, kind: str) -> int:
+        """The number that stands for ``kind`` in what follows."""
+        return self._kinds.code(kind)
 
-    def settle(self, row: int, t_s: float, outcome: str) -> None:
-        """Record how the message of ``row`` ended: one of :data:`OUTCOMES`; ``t_s`` counts for ``delivered`` alone."""
-        self._m_outcome[row] = OUTCOMES.index(outcome)
-        if outcome == "delivered":
-            self._m_delivered[row] = t_s
+    def message(self, t_s: float, *, src: int, dst: int, kind: str, nbytes: int) -> int:
+        """Record a message on its way; returns its number for :meth:`settle`."""
+        code = self._kinds.code(kind)
+        number = self.out(t_s, src, dst, code, nbytes)
+        self._open[number] = code, nbytes, t_s
+        return number
+
+    def settle(self, number: int, t_s: float, outcome: str) -> None:
+        """Record how a message ended: one of :data:`OUTCOMES`; ``t_s`` counts for ``delivered`` alone."""
+        ended = OUTCOMES.index(outcome)
+        self.settled(number, t_s, ended, *self._open.pop(number))
+
+    def out(self, t_s: float, src: int, dst: int, code: int, nbytes: int) -> int:
+        """As :meth:`message`, for those who can tell :meth:`settled` all about it."""
+        number = self._sent
+        self._sent += 1
+        count = self._counts[code]
+        count.sent += 1
+        count.nbytes += nbytes
+        if number % self._every == 0:
+            for column, value in zip(self._message_columns(), (t_s, math.nan, src, dst, code, nbytes, 0), strict=True):
+                column.append(value)
+            self._thin_out()
+        return number
+
+    def settled(self, number: int, t_s: float, outcome: int, code: int, nbytes: int, sent_s: float) -> None:
+        """As :meth:`settle`: the outcome by its place in :data:`OUTCOMES`, and what was said when it was sent."""
+        count = self._counts[code]
+        count.ended[outcome] += 1
+        if outcome == DELIVERED:
+            count.nbytes_delivered += nbytes
+            count.delay_s += t_s - sent_s
+        row, without = divmod(number, self._every)
+        if not without:
+            self._m_outcome[row] = outcome
+            if outcome == DELIVERED:
+                self._m_delivered[row] = t_s
+
+    def many_out(self, t_s: np.ndarray, src: np.ndarray, dst: np.ndarray, code: np.ndarray | int, nbytes: np.ndarray) -> int:
+        """As :meth:`out`, of many messages, ``(m,)`` each or one ``code`` for all; returns the first one's number."""
+        import numpy as np
+
+        first, m = self._sent, len(t_s)
+        self._sent += m
+        for kind, mine in by_kind(code):
+            count = self._counts[kind]
+            sizes = nbytes[mine]
+            count.sent += len(sizes)
+            count.nbytes += int(sizes.sum())
+        rows = slice(-first % self._every, None, self._every)
+        kinds = np.full(m, code) if isinstance(code, int) else code
+        columns = t_s, np.full(m, math.nan), src, dst, kinds, nbytes, np.zeros(m, dtype=np.int8)
+        for column, values in zip(self._message_columns(), columns, strict=True):
+            column.frombytes(np.ascontiguousarray(values[rows], dtype=column.typecode).view(np.uint8).data)
+        self._thin_out()
+        return first
+
+    def many_settled(
+        self, number: np.ndarray, t_s: np.ndarray, outcome: int, code: np.ndarray | int, nbytes: np.ndarray, sent_s: np.ndarray
+    ) -> None:
+        """As :meth:`settled`, of many messages with one outcome; ``(m,)`` each, or one ``code`` for all."""
+        import numpy as np
+
+        if not len(number):
+            return
+        for kind, mine in by_kind(code):
+            count = self._counts[kind]
+            sizes = nbytes[mine]
+            count.ended[outcome] += len(sizes)
+            if outcome == DELIVERED:
+                count.nbytes_delivered += int(sizes.sum())
+                count.delay_s += float((t_s[mine] - sent_s[mine]).sum())
+        rows = number
+        if self._every > 1:
+            here = number % self._every == 0
+            rows, t_s = number[here] // self._every, t_s[here]
+        np.frombuffer(self._m_outcome, dtype=np.int8)[rows] = outcome
+        if outcome == DELIVERED:
+            np.frombuffer(self._m_delivered)[rows] = t_s
+
+    def waited(self, code: int, n: int, total_s: float, longest_s: float) -> None:
+        """Count that ``n`` messages waited in queues, for so long in all and at most; ``n`` 0: no message of its own."""
+        count = self._counts[code]
+        count.queued += n
+        count.queued_s += total_s
+        if longest_s > count.longest_s:
+            count.longest_s = longest_s
+
+    def many_waited(self, code: np.ndarray | int, seconds: np.ndarray, *, again: bool = False) -> None:
+        """As :meth:`waited`, of many messages, ``(m,)`` each; ``again``: they have been counted in another queue."""
+        for kind, mine in by_kind(code):
+            own = seconds[mine]
+            self.waited(kind, 0 if again else len(own), float(own.sum()), float(own.max()))
+
+    def _thin_out(self) -> None:
+        """Let every other row go while there are too many."""
+        while len(self._m_sent) > self.max_rows:
+            self._every *= 2
+            for column in self._message_columns():
+                column[:] = column[::2]
+
+    def _message_columns(self) -> tuple[array[Any], ...]:
+        return (
+            *(self._m_sent, self._m_delivered, self._m_src, self._m_dst),
+            *(self._m_kind, self._m_bytes, self._m_outcome),
+        )
 
     @property
     def n_messages(self) -> int:
-        """Messages recorded so far."""
-        return len(self._m_sent)
+        """Messages so far."""
+        return self._sent
+
+    @property
+    def every(self) -> int:
+        """Every how manieth message has a row: 1 until there are ``max_rows``, then a power of 2."""
+        return self._every
+
+    def traffic(self) -> pd.DataFrame:
+        """What all messages of each kind amount to, whether they have a row or not.
+
+        Returns:
+            ``kind, messages, bytes, delivered, lost, offline, expired, bytes_delivered, mean_delay_s, mean_queued_s,
+            max_queued_s``, sorted by kind: the mean time from sending to delivery of those delivered, the mean time in queues of
+            those that got into one, and the longest time in a single queue.
+        """
+        import pandas as pd
+
+        names = self._kinds.names
+        rows = [count.row(names[code]) for code, count in sorted(self._counts.items(), key=lambda item: names[item[0]])]
+        return pd.DataFrame(rows, columns=_TRAFFIC)
+
+    def many_events(self, t_s: np.ndarray, node: np.ndarray, kind: str, detail: str = "") -> None:
+        """As :meth:`event`, of many nodes."""
+        m = len(t_s)
+        self._e_t.frombytes(t_s.astype("d").tobytes())
+        self._e_node.frombytes(node.astype("q").tobytes())
+        self._e_kind.extend(array("q", (self._kinds.code(kind),)) * m)
+        self._e_detail.extend(array("q", (self._details.code(detail),)) * m)
 
     def events(self) -> pd.DataFrame:
         """Events and decisions as a frame, in the order of their recording: ``t_s, node, kind, detail``."""
@@ -109,11 +278,14 @@ class Trace:
         )
 
     def messages(self) -> pd.DataFrame:
-        """Messages as a frame: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``."""
+        """Messages as a frame: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``.
+
+        ``attrs["every"]`` says every how manieth message is in it: see :attr:`every`.
+        """
         import numpy as np
         import pandas as pd
 
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "t_sent_s": np.array(self._m_sent, dtype=float),
                 "t_delivered_s": np.array(self._m_delivered, dtype=float),
@@ -124,19 +296,39 @@ class Trace:
                 "outcome": _labels(self._m_outcome, list(OUTCOMES)),
             }
         )
+        frame.attrs["every"] = self._every
+        return frame
 
     def digest(self) -> str:
-        """SHA-256 (hex) over all events and messages, decisions left out: equal for equal histories."""
+        """SHA-256 (hex) over all events and messages, decisions left out: equal for equal histories.
+
+        Messages without a row are in it by their numbers and bytes, by kind and outcome.
+        """
         sha = hashlib.sha256()
-        for names in (self._kinds.names, self._details.names):
-            sha.update("\0".join(names).encode() + b"\1")
-        for column in (
-            *(self._e_t, self._e_node, self._e_kind, self._e_detail),
-            *(self._m_sent, self._m_delivered, self._m_src, self._m_dst, self._m_kind, self._m_bytes, self._m_outcome),
-        ):
+        for codes, names in ((self._e_kind, self._kinds), (self._e_detail, self._details), (self._m_kind, self._kinds)):
+            used, ranks = _ranked(codes, names.names)
+            sha.update("\0".join(used).encode() + b"\1" + ranks)
+        others: list[array[Any]] = [self._e_t, self._e_node]
+        others += [column for column in self._message_columns() if column is not self._m_kind]
+        for column in others:
             sha.update(len(column).to_bytes(8, "little"))
             sha.update(column.tobytes())
+        if self._every > 1:  # sums of seconds stay out: their last bits depend on how many were added at once
+            for code, count in sorted(self._counts.items(), key=lambda item: self._kinds.names[item[0]]):
+                said = self._kinds.names[code], count.sent, count.nbytes, count.ended, count.nbytes_delivered
+                sha.update(repr(said).encode())
         return sha.hexdigest()
+
+
+def _ranked(codes: array[int], names: list[str]) -> tuple[list[str], bytes]:
+    """The names that are used, sorted, and every code's place among them: who taught the trace a name first is no history."""
+    import numpy as np
+
+    numbers = np.array(codes, dtype=np.int64)
+    used = sorted(np.unique(numbers).tolist(), key=names.__getitem__)
+    rank = np.zeros(len(names), dtype=np.int32)
+    rank[used] = np.arange(len(used))
+    return [names[code] for code in used], rank[numbers].tobytes()
 
 
 def _labels(codes: array[int] | np.ndarray, names: list[str]) -> pd.Series:
@@ -145,3 +337,17 @@ def _labels(codes: array[int] | np.ndarray, names: list[str]) -> pd.Series:
 
     numbers = np.array(codes, dtype=np.int64)
     return pd.Series(pd.Categorical.from_codes(numbers, categories=pd.Index(names))).cat.remove_unused_categories()
+
+
+def by_kind(code: np.ndarray | int) -> Iterator[tuple[int, Any]]:
+    """The kinds among ``code``, ``(m,)`` or one for all, and what picks out those of each."""
+    import numpy as np
+
+    if isinstance(code, int):
+        yield code, slice(None)
+        return
+    if len(code) and (code == code[0]).all():
+        yield int(code[0]), slice(None)
+        return
+    for kind in np.unique(code).tolist():
+        yield kind, code == kind

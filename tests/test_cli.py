@@ -125,7 +125,13 @@ def test_yaml_nested_without_end_is_refused(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_a_usable_partial_run(scenario: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "decai_sim.cli", "run", str(scenario), "--set", "protocol.rounds=100000", "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored in what a shell runs in the background
+    ) as process:
         assert process.stderr is not None
         seen = ""
         while "accuracy" not in seen:  # the progress bar shows that rounds are being done
@@ -134,7 +140,10 @@ def test_ctrl_c_leaves_a_usable_partial_run(scenario: Path, tmp_path: Path) -> N
             seen += chunk
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     run = ds.Run.load(out)
@@ -150,6 +159,66 @@ def test_demo_runs_every_pairing_and_says_where_things_are(tmp_path: Path) -> No
     assert (tmp_path / "demo" / "comparison.png").is_file()
     assert len((tmp_path / "demo" / "headline.csv").read_text().splitlines()) == 4
     assert len((tmp_path / "demo" / "pairings.csv").read_text().splitlines()) == 4
+
+
+def test_reproduce_says_what_was_measured_and_whether_it_is_met() -> None:
+    done = cli("reproduce", "one-peer-exponential")
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 targets met" in done.stdout
+    answer = json.loads(cli("reproduce", "one-peer-exponential", "one-peer-exponential", "--json").stdout)
+    assert set(answer) == {"rows", "machine"}
+    assert len(answer["rows"]) == 8
+    assert all(list(row) == ["name", "value", "unit", "target", "meets", "source"] for row in answer["rows"])
+    assert answer["machine"]["cpu_count"] == os.cpu_count()
+    assert socket.gethostname() not in json.dumps(answer["machine"])
+    assert "percolation" in cli("reproduce").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["reproduce", "spectral-gab"], "did you mean 'spectral-gap'"),
+        (["reproduce", "--json"], "bitcoin-propagation"),
+        (["reproduce", "--all", "--profile", "quick"], "smoke"),
+        (["bench", "wurld"], "did you mean 'world'"),
+    ],
+)
+def test_reproduce_and_bench_refuse_in_one_line(arguments: list[str], said: str) -> None:
+    done = cli(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert said in done.stderr
+
+
+def test_a_claim_that_is_not_met_ends_in_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from decai_sim.cli import app
+    from decai_sim.papers import claims
+    from decai_sim.papers.rows import Row
+
+    @claims.claim("two-and-two", paper="nobody", where="nowhere", statement="2 + 2 = 5.")
+    def wrong(profile: str) -> list[Row]:
+        return [Row.near("2 + 2", 4, "", 5, 0, "nobody"), Row("seen", 1.0)]
+
+    monkeypatch.setattr(claims, "claims", lambda: {"two-and-two": wrong})
+    done = CliRunner().invoke(app, ["reproduce", "--all"])
+    assert done.exit_code == 1
+    assert "0 of 1 targets met" in done.stdout
+    assert CliRunner().invoke(app, ["reproduce", "two-and-two", "--json"]).exit_code == 1
+
+
+def test_a_bench_that_misses_its_targets_ends_in_exit_code_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from decai_sim.benches import bench
+    from decai_sim.cli import app
+    from decai_sim.papers.rows import Row
+
+    slow = bench.Bench("slow", "Something slow.", lambda: [Row.at_least("speed", 1.0, 2.0, "hope")])
+    monkeypatch.setattr(bench, "benches", lambda: {"slow": slow})
+    done = CliRunner().invoke(app, ["bench", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["rows"][0]["meets"] is False
 
 
 def test_lab_serves_the_quickstart_notebook(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch
 import decai_sim as ds
 from decai_sim import testing
 from decai_sim.component import _FAMILIES, Component, families, kinds
-from decai_sim.world import Churn, EdgeList, Network, Topology
+from decai_sim.world import Churn, EdgeList, Network, Topology, TraceReplay
+from decai_sim.world.topologies import GraphML, wiring
 
 # Importing the scenario, as above through ds.Scenario's schema, registers every family.
 ds.Scenario()
 
 COMPONENTS = [cls for family in families() for cls in kinds(family).values() if cls.__module__.startswith("decai_sim.")]
-NEED_A_FILE = {EdgeList}
+NEED_A_FILE = {EdgeList, GraphML, TraceReplay}
 
 
 CASES = [
@@ -36,6 +38,21 @@ def test_edge_list_keeps_its_contract(tmp_path: Path) -> None:
     path = tmp_path / "edges.txt"
     path.write_text("0 1\n1 2\n7 3\n")
     testing.check(EdgeList(path))
+
+
+def test_graphml_keeps_its_contract(tmp_path: Path) -> None:
+    import networkx as nx
+
+    nx.write_graphml(nx.path_graph(20), tmp_path / "path.graphml")
+    testing.check(GraphML(tmp_path / "path.graphml"))
+
+
+def test_churn_of_a_file_keeps_its_contract(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.csv"
+    path.write_text("node,t_online,t_offline\n0,0,60\n2,30,90\n2,100,140\n12,5,inf\n")
+    testing.check(TraceReplay(path))
+    path.write_text("node,t_online,t_offline\n0,0,60\n2,30,90\n2,100,140\n12,5,150\n")
+    testing.check(TraceReplay(path, repeat_s=150))
 
 
 @pytest.mark.parametrize("cls", COMPONENTS, ids=lambda cls: f"{cls.family}-{cls.kind}")
@@ -105,6 +122,43 @@ def test_wrong_topologies_are_found() -> None:
     ):
         assert message in complaint(Wrong(how=how))
 
+    asked = itertools.count()
+
+    class Odd(Topology, kind="odd"):
+        __doc__ = CARD
+        how: str
+        time_varying = True
+
+        def csr(self, n: int, seed: int) -> Any:
+            ring = ds.topologies.Ring().csr(n, seed)
+            if self.how == "weights":
+                ring.data[:] = 2
+            return wiring.from_arrows(n, np.arange(n - 1), np.arange(1, n)) if self.how == "arrow" else ring
+
+        def at(self, n: int, seed: int, server_round: int) -> Any:
+            if self.how == "restless":  # another graph each time it is asked
+                return ds.topologies.ErdosRenyi(p=0.5).csr(n, next(asked))
+            return ds.topologies.Star().csr(n, seed) if self.how == "elsewhere" else self.csr(n, seed)
+
+        def period(self, n: int) -> int | None:
+            return 1 if self.how == "elsewhere" else None
+
+    for how, message in (
+        ("weights", "other numbers than ones"),
+        ("arrow", "not symmetric"),
+        ("elsewhere", "the links of all rounds"),
+        ("restless", "differs for the same seed"),
+    ):
+        assert message in complaint(Odd(how=how))
+
+    class Nowhere(Topology, kind="nowhere"):
+        __doc__ = CARD
+
+        def csr(self, n: int, seed: int) -> Any:
+            raise ds.ScenarioError("topology.kind: 'nowhere' is not allowed: never")
+
+    assert "has no graph on 20 nodes" in complaint(Nowhere())
+
 
 @pytest.mark.usefixtures("_registry")
 def test_wrong_networks_are_found() -> None:
@@ -114,10 +168,44 @@ def test_wrong_networks_are_found() -> None:
         def paths(self, up: Any, down: Any, streams: Any) -> Any:
             rng = streams.of("x")
             made = ds.network.Ideal().paths(up, down, streams)
-            made.latency_s = lambda src, dst, k: float(rng.random())  # drawn in the order of asking
+            made.base_s = lambda src, dst: float(rng.random())  # drawn in the order of asking
             return made
 
     assert "depends on what was asked before" in complaint(Fickle())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_latencies_and_losses_are_found() -> None:
+    class Wrong(ds.network.Latency, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def one_way_s(self, src_region: np.ndarray, dst_region: np.ndarray, u: np.ndarray) -> np.ndarray:
+            if self.how == "negative":
+                return u - 0.5
+            return u if self.how == "scalar" else 0 * u
+
+        def one_s(self, src_region: str, dst_region: str, u: float) -> float:
+            return u + 1e-9 if self.how == "scalar" else super().one_s(src_region, dst_region, u)
+
+    for how, message in (
+        ("negative", "negative"),
+        ("scalar", "base_s and bases_s differ"),
+        ("zero", "not above 0"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+    class Ours(ds.network.Loss, kind="wrong"):
+        __doc__ = CARD
+        of_whom: str
+
+        def table(self, size: int, generator: np.random.Generator) -> np.ndarray:
+            if self.of_whom == "nobody":
+                return np.zeros(size)
+            return np.random.default_rng().random(size) < 0.5
+
+    assert "bool" in complaint(Ours(of_whom="nobody"))
+    assert "differs for the same generator" in complaint(Ours(of_whom="anybody"))
 
 
 @pytest.mark.usefixtures("_registry")
@@ -129,11 +217,39 @@ def test_wrong_churn_is_found() -> None:
         def start(self, n: int, streams: Any) -> np.ndarray:
             return np.ones(n, bool)
 
-        def periods(self, k: int, online: np.ndarray, streams: Any) -> np.ndarray:
+        def periods(self, k: int, online: np.ndarray, began_s: np.ndarray, streams: Any) -> np.ndarray:
             return np.full(len(online), self.length_s * online.sum())
 
     assert "how many nodes" in complaint(Herd())
     assert "time would stand still" in complaint(Herd(length_s=0.0))
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_adversaries_are_found() -> None:
+    drawn = np.random.default_rng(0)  # not the world's
+
+    class Wrong(ds.adversaries.Adversary, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def act(self, world: Any, who: list[int], number: int) -> None:
+            def hold_up(src: np.ndarray, dst: np.ndarray, kind: str) -> np.ndarray:
+                return drawn.random(len(src)) if self.how == "restless" else np.full(len(src), 1e-3)
+
+            if self.how == "wires":
+                world.rewire(lambda graph: ds.topologies.Ring().csr(12, 0))
+            if self.how not in ("idle", "wires"):
+                world.links.tamper.append(hold_up)
+                if self.how == "everybody":
+                    world.links.tamper.append(lambda src, dst, kind: np.full(len(src), np.inf))
+
+    for how, message in (
+        ("idle", "changes nothing"),
+        ("restless", "differs for the same seed"),
+        ("everybody", "changes messages between others"),
+        ("wires", "set rewires = True"),
+    ):
+        assert message in complaint(Wrong(how=how, share=0.3))
 
 
 @pytest.mark.usefixtures("_registry")

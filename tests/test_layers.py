@@ -31,7 +31,8 @@ ORDER = (
         "flower",
         "protocols",
     ),
-    *("ledger", "governance", "audit", "scenario", "viz", "runs", "sweep", "run_view", FRONT_DOOR, "papers", "cli", "testing"),
+    *("ledger", "governance", "audit", "scenario", "viz", "runs", "sweep", "run_view", FRONT_DOOR, "papers", "benches"),
+    *("cli", "testing"),
 )
 
 TYPES_ONLY = "types only"

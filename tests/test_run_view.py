@@ -122,6 +122,27 @@ def test_a_run_by_button_is_the_run_by_code(hand: Hand) -> None:
     assert hand.drawn.endswith(f"{expected.accuracy:.1%}")
 
 
+def test_where_nothing_is_learned_it_shows_how_far_news_gets() -> None:
+    scenario = ds.Scenario(nodes=30, network="internet", protocol={"kind": "broadcast", "items": 2, "interval_s": 5})
+    hand = Hand(ds.RunView(scenario, ["protocol.dissemination", "faults"]))
+    told = hand.when(hand.status, lambda value: "Round 2: 30 nodes reached after" in value)
+    hand.run_through()
+    assert told.is_set()
+    (run,) = hand.view.runs
+    traffic = run.rounds[["bytes_up", "bytes_down"]].iloc[-1].sum()
+    assert hand.rows[0][1:3] == ["–", "2"]
+    assert hand.drawn == f"Bytes sent and received against virtual time: flood {traffic / 1e6:,.1f} MB"
+    hand.choose("protocol.dissemination", "gossipsub")
+    hand.view.controls.widget("faults").value = "[{kind: crash, share: 0.5}]"
+    hand.run_through()
+    assert labels(hand) == ["flood, no faults", "gossipsub, crash"]
+    assert hand.view.runs[1].rounds["n_replied"].max() <= 15
+    hand.view.show_map()
+    (shown,) = hand.view.children[-1].children
+    shown.t_s = 4.9
+    assert shown.states()["informed"] > 0
+
+
 def test_bar_status_and_figure_move_while_it_runs_and_the_controls_rest(endless: Hand) -> None:
     moved = endless.when(endless.bar, lambda value: value >= 1)
     told = endless.when(endless.status, lambda value: "accuracy" in value and "virtual time" in value)

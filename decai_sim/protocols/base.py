@@ -68,7 +68,11 @@ class Lab:
 
     @cached_property
     def graph(self) -> nx.Graph:
-        """The topology's graph."""
+        """The topology's graph, with what adversaries have rewired."""
+        if self.world.rewired:
+            from decai_sim.world.topologies import wiring
+
+            return wiring.as_graph(self.world.graph)
         return self.topology.build(self.world.n, self.streams.integer("topology") % 2**32)
 
 
@@ -79,6 +83,8 @@ class Protocol(Component, family="protocols"):
     """Whether the topology must be connected for the protocol to make sense."""
     uses_topology: ClassVar[bool] = True
     """Whether nodes talk along the topology's links."""
+    learns: ClassVar[bool] = True
+    """Whether a model is trained."""
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
         """Find out before a run whether the protocol suits the rest of a scenario.

@@ -34,6 +34,7 @@ class _Control:
         widget: what is shown.
         config: the widget's value as plain data for the scenario.
         text: the widget's value as a person says it.
+        about: what has been chosen, explained; empty if there is nothing to say.
     """
 
     path: str
@@ -41,10 +42,13 @@ class _Control:
     widget: Any
     config: Callable[[], Any]
     text: Callable[[], str]
+    about: Callable[[], str] = str
 
 
 class Controls(ipywidgets.VBox):
     """Widgets for fields of a scenario: a component gets a menu of its family, a bounded number a slider, and so on.
+
+    What has no widget of its own, such as the list of faults, is written as in a scenario file: ``[{kind: crash, share: 0.1}]``.
 
     Args:
         scenario: where all values come from at first, and those without a control stay.
@@ -116,7 +120,7 @@ class Controls(ipywidgets.VBox):
         self.lock(False)
         lines = []
         for control in self._controls.values():
-            about = getattr(control.widget, "about", {}).get(control.widget.value)
+            about = control.about()
             if about:
                 lines.append(f"<b>{html.escape(f'{control.title}: {control.text()}')}</b>. {about}")
         self._about.value = f"<div style='line-height: 1.35'>{'<br>'.join(lines)}</div>"
@@ -127,11 +131,9 @@ class _Menu(ipywidgets.Dropdown):
 
     Args:
         choices: pairs of what is shown and the config.
-        about: per config, as JSON, a sentence.
     """
 
-    def __init__(self, choices: Sequence[tuple[str, Any]], about: dict[str, str], chosen: Any, **options: Any) -> None:
-        self.about = about
+    def __init__(self, choices: Sequence[tuple[str, Any]], chosen: Any, **options: Any) -> None:
         super().__init__(options=[(text, json.dumps(config)) for text, config in choices], value=json.dumps(chosen), **options)
 
 
@@ -150,6 +152,8 @@ def _control(scenario: Scenario, path: str) -> _Control:
     if family is not None:
         return _menu(path, title, family, value, type(None) in get_args(field.annotation), scenario.protocol.uses_topology)
     annotation = _plain(field.annotation)
+    if isinstance(value, float) and float in get_args(annotation):
+        annotation = float  # a rate, where a component would be allowed too
     widget: Any
     text: Callable[[], str] = lambda: f"{title} {widget.value}"  # noqa: E731
     low, high, open_low, open_high = _bounds(field.metadata)
@@ -179,8 +183,35 @@ def _control(scenario: Scenario, path: str) -> _Control:
         widget = ipywidgets.FloatText(value=value, **options)
     else:  # anything else is said as in a scenario file
         widget = ipywidgets.Text(value=json.dumps(_at(scenario.to_config(), path)), **options)
-        return _Control(path, title, widget, lambda: _read(path, widget.value), text)
+        base = next((held for part in get_args(annotation) if (held := _family(part)) is not None), None)
+        if base is None:
+            return _Control(path, title, widget, lambda: _read(path, widget.value), text)
+        return _Control(path, title, widget, lambda: _read(path, widget.value), *_in_words(title, base, widget))
     return _Control(path, title, widget, lambda: widget.value, text)
+
+
+def _in_words(title: str, base: type[Component], widget: Any) -> tuple[Callable[[], str], Callable[[], str]]:
+    """What is written about one or more components, as a person says it, and explained."""
+
+    def classes() -> list[type[Component]] | None:
+        try:
+            written = parse_yaml(widget.value)
+            steps = written if isinstance(written, list) else [written]
+            return [kinds(base.family)[step if isinstance(step, str) else step["kind"]] for step in steps]
+        except (ScenarioError, KeyError, TypeError):  # what is wrong with it is said when it is used
+            return None
+
+    def text() -> str:
+        found = classes()
+        return f"{title} {widget.value}" if found is None else " + ".join(map(_name, found)) or f"no {title}"
+
+    def about() -> str:
+        found = classes()
+        if found:
+            return " ".join(dict.fromkeys(map(_sentence, found)))
+        return "" if found is None else f"A list of {', '.join(cls.kind for cls in _members(base))}."
+
+    return text, about
 
 
 def _read(path: str, text: str) -> Any:
@@ -203,7 +234,7 @@ def _field(scenario: Scenario, path: str) -> tuple[FieldInfo, Any]:
         field = mine.model_fields[name]
         at = getattr(at, name, field.get_default(call_default_factory=True) if not field.is_required() else None)
         base = _family(field.annotation)
-        models = [] if base is None else [type(at)] * isinstance(at, Component) + [base, *_members(base)]
+        models = [type(at)] * isinstance(at, Component) + ([] if base is None else [base, *_members(base)])
     assert field is not None
     return field, at
 
@@ -249,7 +280,7 @@ def _menu(path: str, title: str, base: type[Component], own: Component | None, o
         config = component.to_config()
         steps = config if isinstance(config, list) else [config]
         classes = [kinds(base.family)[step["kind"]] for step in steps]
-        choices[" + ".join(cls.__name__ if cls.__name__.isupper() else _words(cls.kind) for cls in classes)] = config
+        choices[" + ".join(map(_name, classes))] = config
         sentences = list(dict.fromkeys(map(_sentence, classes)))
         if base.family == "topologies" and not wired:
             sentences.append("<i>Drawn on the map only: in this protocol all nodes talk to a server.</i>")
@@ -271,8 +302,15 @@ def _menu(path: str, title: str, base: type[Component], own: Component | None, o
     if base.family == "defenses":
         about["null"] = "The protocol's own way of averaging; in a federation, replies count by how many samples are behind them."
     chosen = None if own is None else own.to_config()
-    widget = _Menu(shown, about, chosen, description=title, layout=_LAYOUT, style=_STYLE)
-    return _Control(path, title, widget, lambda: json.loads(widget.value), lambda: str(widget.label))
+    widget = _Menu(shown, chosen, description=title, layout=_LAYOUT, style=_STYLE)
+    return _Control(
+        path,
+        title,
+        widget,
+        config=lambda: json.loads(widget.value),
+        text=lambda: str(widget.label),
+        about=lambda: about.get(widget.value, ""),
+    )
 
 
 def _offered(cls: type[Component], common: dict[str, Any]) -> Component | None:
@@ -282,6 +320,10 @@ def _offered(cls: type[Component], common: dict[str, Any]) -> Component | None:
         except ValidationError:  # it wants to be told something first, a file for example
             continue
     return None
+
+
+def _name(cls: type[Component]) -> str:
+    return cls.__name__ if cls.__name__.isupper() else _words(cls.kind)
 
 
 def _words(name: str) -> str:

@@ -18,8 +18,12 @@ from decai_sim.viz.palette import OKABE_ITO, style
 
 if TYPE_CHECKING:
     import pandas as pd
+    import scipy.sparse as sp
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MAX_STEPS = 2000
+"""Of longer curves that many places are drawn, evenly spaced: nobody sees more, and a page would be slow."""
 
 
 def accuracy(ax: Axes, series: Mapping[str, pd.DataFrame], x: Literal["t_s", "bytes"] = "t_s") -> None:
@@ -99,7 +103,7 @@ def online(ax: Axes, events: pd.DataFrame, n: int) -> None:
 
 def online_count(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """When the number of nodes online changed, virtual seconds, and what it was from then on."""
-    changes = events[events["kind"].isin(["online", "offline"])]
+    changes = events[events["kind"].isin(["online", "offline"]) & (events["node"] >= 0)]
     steps = np.where(changes["kind"] == "online", 1, -1)
     t, last = np.unique(changes["t_s"].to_numpy()[::-1], return_index=True)
     return t, steps.cumsum()[len(steps) - 1 - last]
@@ -162,6 +166,105 @@ def node_accuracy(ax: Axes, accuracy: Mapping[str, Sequence[float]]) -> None:
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 100)
     ax.grid(alpha=0.3)
+
+
+def propagation(ax: Axes, delays: Mapping[str, np.ndarray | Sequence[float]]) -> None:
+    """How fast news spread: the share of nodes that had it so long after its publication, marked where it is 50 % and 90 %.
+
+    Args:
+        ax: where to draw.
+        delays: per label, one delay a node, seconds: ``inf`` (or not a number) if the news never came. Nodes of several items may
+            be put together, in an array of any shape.
+    """
+    sorted_s = {label: np.sort(np.asarray(values, dtype=float), axis=None) for label, values in delays.items()}
+    reached = {label: values[np.isfinite(values)] for label, values in sorted_s.items()}
+    longest = max((values[-1] for values in reached.values() if len(values)), default=0.0)
+    unit, name = (1e-3, "virtual milliseconds") if 0 < longest < 1 else _time_unit(longest)
+    for mark in (50, 90):
+        ax.axhline(mark, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
+    for index, (label, values) in enumerate(reached.items()):
+        n = len(sorted_s[label])
+        if not len(values):
+            continue
+        enough = np.array([-(-mark * n // 100) for mark in (50, 90)]) - 1  # who completes that share
+        at = np.union1d(_some(len(values)), enough[enough < len(values)])
+        share = np.concatenate([[0], 100 * (at + 1) / n, [100 * len(values) / n]])  # and goes on so
+        marked = (np.flatnonzero(np.isin(at, enough)) + 1).tolist()
+        look = {**style(index), "drawstyle": "steps-post", "markevery": marked, "markersize": 7}
+        ax.plot(np.concatenate([[0], values[at], [longest]]) / unit, share, label=label, **look)
+    ax.set_xlabel(f"{name} after publication")
+    ax.set_ylabel("share of nodes reached (%)")
+    ax.set_xlim(0, longest / unit * 1.02 if longest else None)
+    ax.set_ylim(0, 104)
+    ax.set_yticks([0, 25, 50, 75, 90, 100])
+    ax.grid(alpha=0.3)
+
+
+def _some(n: int) -> np.ndarray:
+    """Places in a sorted array of ``n``, the first and the last included: all of them, or evenly spaced ones."""
+    return np.unique(np.linspace(0, n - 1, min(n, MAX_STEPS)).round().astype(np.int64))
+
+
+def degrees(ax: Axes, graphs: Mapping[str, sp.csr_array | np.ndarray]) -> None:
+    """How unevenly links are spread: of each graph, the share of nodes with at least so many neighbours, both on log scales.
+
+    A power law is a straight line here, an exponential falls off steeply, and a regular graph is a corner.
+
+    Args:
+        ax: where to draw.
+        graphs: per label an ``(n, n)`` adjacency matrix as ``Topology.csr`` gives it, or the ``(n,)`` degrees. Nodes without any
+            neighbour count among the nodes and have no place on the scale.
+    """
+    found = {label: _degrees(graph) for label, graph in graphs.items()}
+    lowest = min((1 / len(degree) for degree in found.values() if len(degree)), default=0.1)
+    for index, (label, degree) in enumerate(found.items()):
+        k, first = np.unique(np.sort(degree), return_index=True)
+        k, share = k[k > 0], (1 - first / max(len(degree), 1))[k > 0]
+        if not len(k):
+            continue
+        # The share of at least x is that of the next degree from x on; below the smallest it is all, beyond the largest none.
+        x, y = np.concatenate([[1], k, k[-1:]]), np.concatenate([share[:1], share, [lowest / 10]])
+        marked = (np.unique(np.searchsorted(k, np.geomspace(k[0], k[-1], 9)).clip(max=len(k) - 1)) + 1).tolist()
+        ax.plot(x, y, label=label, drawstyle="steps-pre", markevery=marked, markersize=5, **style(index))
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(left=1)
+    ax.set_ylim(lowest * 0.7, 1.4)
+    ax.set_xlabel("neighbours of a node (degree)")
+    ax.set_ylabel("share of nodes with at least so many")
+    ax.grid(alpha=0.3)
+
+
+def _degrees(graph: sp.csr_array | np.ndarray) -> np.ndarray:
+    return np.diff(graph.tocsr().indptr) if hasattr(graph, "tocsr") else np.asarray(graph)
+
+
+def removal(curves: Mapping[str, Sequence[np.ndarray | Sequence[float]]]) -> Figure:
+    """What is left of networks as their nodes go: the largest part, and how large the other parts are on average.
+
+    Fragments stay small, grow where the network falls apart, and shrink again.
+
+    Args:
+        curves: per label the share of nodes removed, the largest part's share of all nodes, and the mean size of the other parts
+            in nodes, each ``(k,)``; what follows them is ignored.
+    """
+    fig, (left, right) = panels(1, 2, (11, 4.0))
+    for index, (label, (removed, largest, fragments, *_)) in enumerate(curves.items()):
+        share = 100 * np.asarray(removed, dtype=float)
+        look = {**style(index), "markersize": 5, "markevery": max(1, len(share) // 8)}
+        left.plot(share, 100 * np.asarray(largest, dtype=float), label=label, **look)
+        sizes = np.asarray(fragments, dtype=float)
+        right.plot(share, np.where(sizes > 0, sizes, np.nan), label=label, **look)  # 0: there are no other parts
+    for ax in (left, right):
+        ax.set_xlabel("share of nodes removed (%)")
+        ax.set_xlim(left=0)
+        ax.grid(alpha=0.3)
+    left.set_ylabel("largest part (% of all nodes)")
+    left.set_ylim(0, 104)
+    right.set_ylabel("mean size of the other parts (nodes)")
+    if len(curves) > 1:
+        _legend(fig, left)
+    return fig
 
 
 def _legend(fig: Figure, ax: Axes) -> None:
@@ -312,3 +415,83 @@ def _teach_notebook(figure: type[Figure]) -> None:
         from IPython.core.pylabtools import select_figure_formats
 
         select_figure_formats(shell, {"png"})  # type: ignore[no-untyped-call]
+
+
+def survival(ax: Axes, lengths: Mapping[str, Sequence[float] | np.ndarray]) -> None:
+    """How long periods last: the share that is longer than a given time, both on logarithmic scales.
+
+    Args:
+        ax: where to draw.
+        lengths: per label lengths in seconds; those not known (NaN) are left out.
+    """
+    for index, (label, values) in enumerate(lengths.items()):
+        known = np.sort(np.asarray(values, dtype=float))
+        known = known[~np.isnan(known)]
+        longer = 100 * (1 - np.arange(len(known)) / max(len(known), 1))
+        look = {key: value for key, value in style(index).items() if key != "marker"}
+        ax.step(known, longer, where="post", label=label, **look)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(left=1)  # shorter ones are drawn by models, not seen by people
+    marks = {1: "1 s", 60: "1 min", 3600: "1 h", 86_400: "1 day"}
+    ax.set_xticks(list(marks), list(marks.values()))
+    ax.set_xticks([], minor=True)
+    ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    ax.set_xlabel("length")
+    ax.set_ylabel("share that lasts longer (%)")
+    ax.grid(alpha=0.3)
+
+
+def reached(
+    ax: Axes, propagation: Mapping[str, pd.DataFrame], n: int, trouble: tuple[float, float] | None = None, name: str = "trouble"
+) -> None:
+    """How many of the nodes each piece of news reached in the end, against the time of its publication.
+
+    Args:
+        ax: where to draw.
+        propagation: per label a frame as of ``Run.propagation()``.
+        n: how many nodes there are.
+        trouble: from when to when something was wrong, virtual seconds; shaded.
+        name: of that.
+    """
+    end = max((frame["t_s"].max() for frame in propagation.values() if len(frame)), default=0.0)
+    unit, unit_name = _time_unit(max(end, *(trouble or (0.0, 0.0))))
+    if trouble is not None:
+        ax.axvspan(trouble[0] / unit, trouble[1] / unit, color="0.5", alpha=0.18, linewidth=0, label=name)
+    for index, (label, frame) in enumerate(propagation.items()):
+        ax.plot(frame["t_s"] / unit, 100 * frame["reached"] / n, label=label, markersize=6, **style(index))
+    ax.set_xlabel(f"published at ({unit_name})")
+    ax.set_ylabel("nodes reached in the end (%)")
+    ax.set_ylim(0, 105)
+    ax.grid(alpha=0.3)
+
+
+def dots(ax: Axes, groups: Mapping[str, Sequence[float] | np.ndarray], name: str) -> None:
+    """One dot a value, a row a group, a bar at each group's median: for values too few for a distribution.
+
+    Args:
+        ax: where to draw.
+        groups: per label its values; the first group is at the top.
+        name: of the values, with their unit.
+    """
+    for index, values in enumerate(groups.values()):
+        color = style(index)["color"]
+        ax.plot(values, np.full(len(values), -index), style(index)["marker"], color=color, markersize=8, alpha=0.7, linestyle="")
+        if len(values):
+            ax.plot([np.median(values)] * 2, [-index - 0.25, -index + 0.25], color=color, linewidth=2)
+    ax.set_yticks([-index for index in range(len(groups))], list(groups))
+    ax.set_ylim(-len(groups) + 0.5, 0.5)
+    ax.set_xlabel(name)
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3, axis="x")
+
+
+def marks(ax: Axes, at: Mapping[str, float]) -> None:
+    """Vertical lines at what others found, named in the legend.
+
+    Args:
+        ax: where to draw.
+        at: per name where on the horizontal axis.
+    """
+    for index, (name, x) in enumerate(at.items()):
+        ax.axvline(x, color="0.35", linewidth=1.2, linestyle=("--", ":", "-.")[index % 3], label=f"{name}: {x:g}")

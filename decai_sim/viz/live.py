@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import time
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from decai_sim.viz import figures
 class LiveFigure(ipywidgets.HTML):
     """Accuracy against virtual time, drawn anew as rounds finish, though never for more than a quarter of the time.
 
-    Finished curves stay beside the growing one, as far as there are markers to tell them apart.
+    Where nothing is learned, and so there is no accuracy, it is the traffic. Finished curves stay beside the growing one, as far
+    as there are markers to tell them apart.
 
     Args:
         label: of the growing curve.
@@ -73,17 +75,34 @@ class LiveFigure(ipywidgets.HTML):
         # Measuring all texts for a layout would take as long as drawing them.
         fig, (ax,) = figures.panels(1, 1, (10, 3.6), layout=None)
         fig.subplots_adjust(left=0.065, right=0.7 if len(series) > 1 else 0.98, bottom=0.14, top=0.96)
-        figures.accuracy(ax, series)
+        learned = not series or any(rounds["accuracy"].notna().any() for rounds in series.values())
+        (figures.accuracy if learned else figures.traffic)(ax, series)
         if len(series) > 1:
             ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9)
         if not ax.lines:
             ax.set_xlim(0, 60)
-        self.value = figures.svg(fig, f"Test accuracy against virtual time: {self._said()}")
+        what = "Test accuracy" if learned else "Bytes sent and received"
+        self.value = figures.svg(fig, f"{what} against virtual time: {self._said(learned)}")
         now = time.perf_counter()
         self._not_before = now + 3 * (now - began)
 
-    def _said(self) -> str:
-        last = {label: rounds["accuracy"].iloc[-1] for label, rounds in self._finished.items() if len(rounds)}
+    def _said(self, learned: bool) -> str:
+        last: dict[str, Any] = {label: rounds.iloc[-1] for label, rounds in self._finished.items() if len(rounds)}
         if self._rows:
-            last[self._label] = self._rows[-1]["accuracy"]
-        return "; ".join(f"{label} {accuracy:.1%}" for label, accuracy in last.items()) or "nothing yet"
+            last[self._label] = self._rows[-1]
+        words = {label: percent(row["accuracy"]) if learned else _traffic(row) for label, row in last.items()}
+        return "; ".join(f"{label} {said}" for label, said in words.items()) or "nothing yet"
+
+
+def percent(accuracy: float) -> str:
+    """An accuracy in words; a dash where there is none.
+
+    Example:
+        >>> percent(0.5), percent(float("nan"))
+        ('50.0%', '–')
+    """
+    return "–" if math.isnan(accuracy) else f"{accuracy:.1%}"
+
+
+def _traffic(row: Any) -> str:
+    return f"{(row['bytes_up'] + row['bytes_down']) / 1e6:,.1f} MB"

@@ -8,7 +8,8 @@ const SILENT_MS = 1000; // after this long without a word from the display that 
 const PAGE_ROWS = 25;
 const LISTED = 30; // neighbours
 const CLASSES = 15;
-const PAINT_ORDER = ["offline", "online", "training", "byzantine", "rejected"]; // the rarer, the further on top
+const DOT = "#000"; // stands out from what it is on, whatever colour the page has
+const PAINT_ORDER = ["offline", "online", "informed", "training", "byzantine", "rejected"]; // the rarer, the further on top
 
 // ---- data --------------------------------------------------------------------------------------------------------------------
 
@@ -20,20 +21,26 @@ function read(model) {
   const about = model.get("about");
   const legend = model.get("legend");
   const numbers = new Float64Array(raw("numbers"));
+  const [initial, states] = [new Uint8Array(raw("initial")), new Uint8Array(raw("change_state"))];
+  const shown = shownAs(legend);
+  const occurs = legend.map(() => false);
+  for (const some of [initial, states]) for (const byte of some) occurs[shown[byte]] = true;
   const columns = Object.fromEntries(about.numbers.map((name, i) => [name, numbers.subarray(i * about.n, (i + 1) * about.n)]));
   return {
     ...about,
     legend,
+    shown, // per state byte, an index of the legend
+    occurs, // per entry of the legend, whether any node is ever shown as it
     columns,
     byzantine: legend.find((state) => state.name === "byzantine").bit,
     xy: new Float32Array(raw("positions")),
     edges: new Uint32Array(raw("edges")), // with very many links only those to draw: then the degrees alone say how many there are
     degrees: new Uint32Array(raw("degrees")),
     classCounts: new Uint32Array(raw("class_counts")),
-    initial: new Uint8Array(raw("initial")),
+    initial,
     times: new Float64Array(raw("change_t_s")),
     nodes: new Uint32Array(raw("change_node")),
-    states: new Uint8Array(raw("change_state")),
+    states,
   };
 }
 
@@ -98,7 +105,7 @@ const plural = (x, word) => `${count(x)} ${word}${x === 1 ? "" : "s"}`;
 
 function duration(s, whole) {
   const two = (x) => String(x).padStart(2, "0");
-  if (whole < 60) return `${s.toFixed(1)} s`;
+  if (whole < 60) return `${s.toFixed(whole < 10 ? 2 : 1)} s`;
   const r = Math.round(s);
   if (whole < 3600) return `${Math.floor(r / 60)} min ${two(r % 60)} s`;
   if (whole < 172800) return `${Math.floor(r / 3600)} h ${two(Math.floor(r / 60) % 60)} min`;
@@ -157,6 +164,11 @@ function mark(ctx, state, triangle, x, y, r, { ink, paper }) {
       ctx.lineTo(x + 1.3 * r, y + side * 1.3 * r);
     }
     ctx.stroke();
+  } else if (state.extra === "dot") {
+    ctx.fillStyle = DOT;
+    ctx.beginPath();
+    ctx.arc(x, y, Math.max(1, 0.36 * r), 0, 2 * Math.PI);
+    ctx.fill();
   }
 }
 
@@ -234,7 +246,7 @@ function legendRows(data) {
   const rows = data.legend.map((s, i) => h("li", { title: s.drawn }, swatches[i], h("span", {}, s.name), counts[i]));
   const bad = data.initial.reduce((sum, byte) => sum + !!(byte & data.byzantine), 0);
   const note = bad ? [h("p", { class: "dn-faint" }, `Triangles: ${plural(bad, "byzantine node")} in all`)] : [];
-  return { counts, swatches, element: h("div", { class: "dn-legend", "aria-live": "off" }, h("ul", {}, ...rows.reverse()), ...note) };
+  return { counts, swatches, element: h("div", { class: "dn-legend", "aria-live": "off" }, h("ul", {}, ...rows.filter((_, i) => data.occurs[i]).reverse()), ...note) };
 }
 
 function histogram(data, node) {
@@ -343,10 +355,9 @@ function table(data, stateName, pick) {
 
 function render({ model, el }) {
   const data = read(model);
-  const { n, legend } = data;
+  const { n, legend, shown, occurs } = data;
   const m = data.links;
   const sent = data.edges.length / 2;
-  const shown = shownAs(legend);
   const neighbours = neighboursOf(n, data.edges);
   const timeline = new Timeline(data);
   const drawnLinks = Math.min(sent, data.max_links);
@@ -622,7 +633,7 @@ function render({ model, el }) {
     if (playing && now - wordsAt < 250) return; // what is slow to write, or read aloud, waits a little
     wordsAt = now;
     slider.setAttribute("aria-valuetext", when);
-    const states = legend.map((state, i) => `${count(found[i])} ${state.name}`).join(", ");
+    const states = legend.flatMap((state, i) => (occurs[i] ? [`${count(found[i])} ${state.name}`] : [])).join(", ");
     nodeCanvas.setAttribute("aria-label", `Map of ${plural(n, "node")} and ${plural(m, "link")}${data.end_s ? ` at ${when}` : ""}: ${states}`);
     if (!rows.element.hidden) rows.show(selected);
     dirty.words = false;

@@ -64,7 +64,7 @@ class NetworkView(anywidget.AnyWidget):
         >>> view = NetworkView((4, [[0, 1], [1, 2], [2, 3], [3, 0]]), title="four in a ring")
         >>> view.selected = 2
         >>> view.states()
-        {'offline': 0, 'rejected': 0, 'training': 0, 'byzantine': 0, 'online': 4}
+        {'offline': 0, 'rejected': 0, 'training': 0, 'informed': 0, 'byzantine': 0, 'online': 4}
         >>> view.table()["neighbours"].tolist()
         [2, 2, 2, 2]
     """

@@ -22,7 +22,7 @@ def style(index: int) -> dict[str, Any]:
     }
 
 
-ONLINE, TRAINING, BYZANTINE, REJECTED = 1, 2, 4, 8
+ONLINE, TRAINING, BYZANTINE, REJECTED, INFORMED = 1, 2, 4, 8, 16
 """The bits of a node's state, which is one byte."""
 
 
@@ -37,7 +37,7 @@ class NodeState:
         bit: the bit of the state byte that decides; 0 if none has to.
         when: what that bit must be.
         filled: whether the mark is.
-        extra: what is added to the mark: ``ring``, ``cross`` or nothing.
+        extra: what is added to the mark: ``ring``, ``cross``, ``dot`` or nothing.
     """
 
     name: str
@@ -53,6 +53,7 @@ STATES = (
     NodeState("offline", "#8a8a8a", "a small hollow mark", ONLINE, when=False, filled=False),
     NodeState("rejected", "#CC79A7", "struck through: the rule did not use its update this round", REJECTED, extra="cross"),
     NodeState("training", "#009E73", "filled, with a ring around it", TRAINING, extra="ring"),
+    NodeState("informed", "#E69F00", "filled, with a dark dot in the middle: has the newest item", INFORMED, extra="dot"),
     NodeState("byzantine", "#D55E00", "a filled triangle", BYZANTINE),
     NodeState("online", "#0072B2", "a filled disc"),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decai_sim.errors import ScenarioError
-from decai_sim.viz.palette import BYZANTINE, ONLINE, REJECTED, STATES, TRAINING, shown_as
+from decai_sim.viz.palette import BYZANTINE, INFORMED, ONLINE, REJECTED, STATES, TRAINING, shown_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ _EFFECTS = {
     "job_end": (TRAINING, 0),
     "job_lost": (TRAINING, 0),
     "rejected": (REJECTED, REJECTED),
+    "informed": (INFORMED, INFORMED),
 }
 
 
@@ -29,7 +30,8 @@ _EFFECTS = {
 class Replay:
     """The states of all nodes from 0 to ``end_s`` virtual seconds.
 
-    A state is one byte of the bits ``ONLINE``, ``TRAINING``, ``BYZANTINE`` and ``REJECTED`` of :mod:`decai_sim.viz.palette`.
+    A state is one byte of the bits ``ONLINE``, ``TRAINING``, ``BYZANTINE``, ``REJECTED`` and ``INFORMED`` of
+    :mod:`decai_sim.viz.palette`.
 
     Attributes:
         n: number of nodes.
@@ -59,10 +61,13 @@ class Replay:
 
         A node is offline until its first ``online`` event; those there from the start have one at time 0. It is training from
         ``job_start`` to ``job_end``, ``job_lost`` or ``offline``. It is rejected from a ``rejected`` event until its next job or
-        the next round's end. Events of equal time count in the order of the frame.
+        the next round's end. It is informed from the ``informed`` event of the newest item to the next ``published`` event; items
+        are told apart by their ``detail``, and ``informed`` events of older ones change nothing. Events of equal time count in
+        the order of the frame.
 
         Args:
-            events: columns ``t_s``, ``node``, ``kind``; other kinds, and the server (node −1), are ignored.
+            events: columns ``t_s``, ``node``, ``kind`` and, where several items are published, ``detail``; other kinds, and what
+                the server (node −1) does other than to publish, are ignored.
             byzantine: per node, whether it is one.
             end_s: when the replay ends; by default with the last event or round.
             round_ends: when rounds ended.
@@ -75,7 +80,7 @@ class Replay:
             >>> events = pd.DataFrame({"t_s": [0.0, 2.0, 5.0], "node": [0, 0, 0], "kind": ["online", "job_start", "job_end"]})
             >>> replay = Replay.of(events, [False, True])
             >>> replay.counts(3.0)
-            {'offline': 1, 'rejected': 0, 'training': 1, 'byzantine': 0, 'online': 0}
+            {'offline': 1, 'rejected': 0, 'training': 1, 'informed': 0, 'byzantine': 0, 'online': 0}
         """
         flags = np.asarray(byzantine, dtype=bool)
         n = len(flags)
@@ -91,20 +96,23 @@ class Replay:
         kinds = events["kind"].astype("category").cat
         effects = np.array([_EFFECTS.get(kind, (0, 0)) for kind in kinds.categories] + [(0, 0)], dtype=np.uint8)
         decides, becomes = effects[kinds.codes.to_numpy()].T  # a missing kind has code −1: the row added at the end
-        ours = (decides != 0) & (node >= 0)
-        t, node, decides, becomes = t[ours], node[ours], decides[ours], becomes[ours]
+        outdated, forgets, forgotten = _news(events, t, node)
+        ours = np.flatnonzero((decides != 0) & (node >= 0) & ~outdated)
 
-        rejected = np.flatnonzero(decides & becomes & REJECTED)
+        rejected = ours[(decides[ours] & becomes[ours] & REJECTED) != 0]
         over = np.searchsorted(ends, t[rejected], side="right")
         rejected, over = rejected[over < len(ends)], over[over < len(ends)]
-        # In front, and the sorts are stable: what ends with a round does so before anything else of that moment.
-        t = np.concatenate([ends[over], t])
-        node = np.concatenate([node[rejected], node])
-        decides = np.concatenate([np.full(len(over), REJECTED, dtype=np.uint8), decides])
-        becomes = np.concatenate([np.zeros(len(over), dtype=np.uint8), becomes])
+        # What ends with a round does so before anything else of that moment, as if it stood in front of the frame.
+        row = np.concatenate([np.full(len(over), -1), forgets, ours])
+        t = np.concatenate([ends[over], t[forgets], t[ours]])
+        node = np.concatenate([node[rejected], forgotten, node[ours]])
+        decides = np.concatenate(
+            [np.full(len(over), REJECTED, dtype=np.uint8), np.full(len(forgets), INFORMED, dtype=np.uint8), decides[ours]]
+        )
+        becomes = np.concatenate([np.zeros(len(over) + len(forgets), dtype=np.uint8), becomes[ours]])
 
         initial = np.where(flags, BYZANTINE, 0).astype(np.uint8)
-        order = np.lexsort((t, node))
+        order = np.lexsort((row, t, node))
         t, node = t[order], node[order]
         state = initial[node] | _after(node, decides[order], becomes[order])
 
@@ -133,10 +141,26 @@ def count(states: np.ndarray) -> dict[str, int]:
 
     Example:
         >>> count(np.array([0, 1, 1], dtype=np.uint8))
-        {'offline': 1, 'rejected': 0, 'training': 0, 'byzantine': 0, 'online': 2}
+        {'offline': 1, 'rejected': 0, 'training': 0, 'informed': 0, 'byzantine': 0, 'online': 2}
     """
     found = np.bincount(shown_as(states), minlength=len(STATES)).tolist()
     return {state.name: number for state, number in zip(STATES, found, strict=True)}
+
+
+def _news(events: pd.DataFrame, t: np.ndarray, node: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which rows tell of an item that was no longer the newest; and at which rows' publications which nodes no longer have it."""
+    published = events["kind"].isin(["published"]).to_numpy()
+    informed = events["kind"].isin(["informed"]).to_numpy() & (node >= 0)
+    rows = np.flatnonzero(published | informed)
+    rows = rows[np.argsort(t[rows], kind="stable")]
+    newest = np.cumsum(published[rows])[informed[rows]]  # how many had been published by then
+    publications, told = rows[published[rows]], rows[informed[rows]]
+    outdated = np.zeros(len(t), dtype=bool)
+    if "detail" in events and len(publications):
+        item = events["detail"].astype("category").cat.codes.to_numpy()
+        outdated[told] = (newest > 0) & (item[told] != item[publications[newest - 1]])
+    lasting = ~outdated[told] & (newest < len(publications))
+    return outdated, publications[newest[lasting]], node[told[lasting]]
 
 
 def _after(node: np.ndarray, decides: np.ndarray, becomes: np.ndarray) -> np.ndarray:
@@ -144,7 +168,7 @@ def _after(node: np.ndarray, decides: np.ndarray, becomes: np.ndarray) -> np.nda
     rows = np.arange(len(node))
     first = np.searchsorted(node, node)  # of each row's node
     state = np.zeros(len(node), dtype=np.uint8)
-    for bit in (ONLINE, TRAINING, REJECTED):
+    for bit in (ONLINE, TRAINING, REJECTED, INFORMED):
         decided = np.maximum.accumulate(np.where(decides & bit, rows, -1)) if len(rows) else rows
         state |= np.where(decided >= first, becomes[decided] & bit, 0).astype(np.uint8)
     return state

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from decai_sim.world.churn import Churn, Exponential
-from decai_sim.world.devices import PROFILES, Devices, Mix, Profile
+from decai_sim.world.adversaries import Adversary, Delay, Drop, Eclipse, Flooding, Selective, Sybil
+from decai_sim.world.churn import Churn, Diurnal, Exponential, FlashCrowd, Pareto, Permanent, TraceReplay, Weibull
+from decai_sim.world.devices import PROFILES, Devices, Mix, Profile, profiles_table
+from decai_sim.world.faults import Crash, DoS, Fault, Outage, Partition, SlowLinks, Takedown
+from decai_sim.world.latency import Latency
+from decai_sim.world.loss import Loss
 from decai_sim.world.network import Ideal, Internet, Network
 from decai_sim.world.topologies import Complete, EdgeList, Given, Ring, SmallWorld, Topology
 
@@ -15,21 +19,44 @@ if TYPE_CHECKING:
 __all__ = [
     "PROFILES",
     "SERVER",
+    "Adversary",
     "Churn",
     "Complete",
+    "Crash",
+    "Delay",
     "Devices",
+    "Diurnal",
+    "DoS",
+    "Drop",
+    "Eclipse",
     "EdgeList",
     "Exponential",
+    "Fault",
+    "FlashCrowd",
+    "Flooding",
     "Given",
     "Ideal",
     "Internet",
+    "Latency",
+    "Loss",
     "Mix",
     "Network",
+    "Outage",
+    "Pareto",
+    "Partition",
+    "Permanent",
     "Profile",
     "Ring",
+    "Selective",
+    "SlowLinks",
     "SmallWorld",
+    "Sybil",
+    "Takedown",
     "Topology",
+    "TraceReplay",
+    "Weibull",
     "World",
+    "profiles_table",
 ]
 
 

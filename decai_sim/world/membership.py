@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from decai_sim.world.clock import Clock
 if TYPE_CHECKING:
     from decai_sim.world.nodes import Nodes
 
+_SERVER = -1
+
 
 class Membership:
     """The server's list of nodes, as heartbeats let it see them.
@@ -19,7 +22,9 @@ class Membership:
     A node sends a heartbeat when it comes online and every ``interval_s`` after. It is listed from the arrival of its first
     heartbeat until ``patience`` intervals have passed since its last: a vanished node stays listed for a while, and its replies
     never come. With the default of 30 s and 2 (Flower's ``HEARTBEAT_DEFAULT_INTERVAL`` and ``HEARTBEAT_PATIENCE``) that is 30 to
-    60 s. The times follow from a node's sessions, so no event is spent on a heartbeat; their few bytes are not counted.
+    60 s. The times follow from a node's sessions, so no event is spent on a heartbeat; their few bytes are not counted, and none
+    is lost unless the node is muted or the server is down. What losses do to such a detector is measured by
+    :class:`~decai_sim.world.heartbeats.Heartbeats`.
 
     Args:
         delay_s: ``(n,)`` how long each node's heartbeat travels, seconds.
@@ -38,18 +43,51 @@ class Membership:
         # Whoever is online at time 0 was so before and is known.
         self._from_s = np.where(here, 0.0, math.inf)
         self._until_s = np.full(len(here), math.inf)
+        self._muted = np.zeros(len(here), dtype=np.int64)
         nodes.on_online.append(self._came)
         nodes.on_offline.append(self._left)
 
+    def mute(self, nodes: Sequence[int] | np.ndarray) -> None:
+        """From now on no heartbeat of these ``nodes`` reaches the server, until as many calls of :meth:`unmute` let them."""
+        for node in nodes:
+            if not self._muted[node] and self._nodes.online[node]:
+                self._fall_silent(node, self._nodes.since_s[node])
+            self._muted[node] += 1
+
+    def unmute(self, nodes: Sequence[int] | np.ndarray) -> None:
+        """Undo one :meth:`mute`: those that nothing else mutes, and that are online, are heard with their next heartbeat."""
+        for node in nodes:
+            self._muted[node] -= 1
+            if not self._muted[node] and self._nodes.online[node]:
+                began_s = self._began_s(node, self._nodes.since_s[node])
+                beats = math.ceil((self._clock.now - began_s) / self._interval_s)
+                self._speak(node, began_s + beats * self._interval_s + self._delay_s[node])
+
     def _came(self, node: int) -> None:
-        now = self._clock.now
-        if not self._from_s[node] <= now < self._until_s[node]:
-            self._from_s[node] = now + self._delay_s[node]
-        self._until_s[node] = math.inf
+        if node == _SERVER:
+            self.unmute(range(len(self._muted)))
+        elif not self._muted[node]:
+            self._speak(node, self._clock.now + self._delay_s[node])
 
     def _left(self, node: int, began_s: float) -> None:
-        if began_s == 0.0:
-            began_s = -float(self._phase_s[node])
+        if node == _SERVER:
+            self.mute(range(len(self._muted)))
+        elif not self._muted[node]:
+            self._fall_silent(node, began_s)
+
+    def _began_s(self, node: int, began_s: float) -> float:
+        return began_s if began_s != 0.0 else -float(self._phase_s[node])
+
+    def _speak(self, node: int, first_s: float) -> None:
+        """Heartbeats of ``node`` arrive from ``first_s`` on."""
+        now = self._clock.now
+        if not self._from_s[node] <= now < self._until_s[node]:
+            self._from_s[node] = first_s
+        self._until_s[node] = math.inf
+
+    def _fall_silent(self, node: int, began_s: float) -> None:
+        """The last heartbeat of ``node`` that arrives is the last one sent before now."""
+        began_s = self._began_s(node, began_s)
         beats = math.floor((self._clock.now - began_s) / self._interval_s)
         last_s = began_s + beats * self._interval_s + self._delay_s[node]
         self._until_s[node] = last_s + self._patience * self._interval_s
@@ -64,5 +102,5 @@ class Membership:
         return bool(self._from_s[node] <= self._clock.now < self._until_s[node])
 
     def lapses_s(self, node: int) -> float:
-        """When ``node`` is struck off if it sends nothing more, virtual seconds; ``inf`` while it is online."""
+        """When ``node`` is struck off if it sends nothing more, virtual seconds; ``inf`` while its heartbeats arrive."""
         return float(self._until_s[node])

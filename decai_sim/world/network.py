@@ -3,39 +3,97 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from annotated_types import Ge, Lt
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 
-from decai_sim.component import Component
+from decai_sim.component import Component, field_of, parse
+from decai_sim.world import latency as latency
+from decai_sim.world import loss as loss
+from decai_sim.world.latency import Delays, Latency, RegionMatrix
+from decai_sim.world.loss import Bernoulli, Loss
+from decai_sim.world.regions import REGIONS, Table
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from decai_sim.seeding import Counter, Streams
+    from decai_sim.seeding import Streams
+
+Queueing = Literal["uplink", "both", "fair"]
+_Six = Literal["NA", "EU", "SA", "AP", "JP", "AU"]
+_Aws = Literal["Virginia", "Oregon", "São Paulo", "Frankfurt", "Bahrain", "Cape Town", "Mumbai", "Singapore", "Tokyo", "Sydney"]
 
 
 class Paths:
-    """The links of one world, looked up by end points. Node −1 is the server.
+    """The links of one world, looked up by end points. Node −1 (index n of the arrays) is the server.
 
     Attributes:
         regions: ``(n + 1,)`` region names, the server's last.
         upload_bps, download_bps: ``(n + 1,)`` access rates, bits per second, the server's last.
+        jitter: mean jitter of a message as a share of its link's latency (exponential); 0: none.
+        loss: which messages are lost; None: none is.
+        retransmit: how often a lost message is sent again.
+        queueing: ``"uplink"``: first in, first out at the sender; ``"both"``: at the receiver too, in order of arrival;
+            ``"fair"``: transfers under way share rates, max–min fairly.
+        chunk_bytes: messages larger than this travel in chunks; None: whole.
+        queue_bytes: what an access queue holds before it drops; ``inf``: everything.
+        link_bps: the most one link carries, bits per second; ``inf``: its ends decide.
     """
 
-    def __init__(self, regions: np.ndarray, upload_bps: np.ndarray, download_bps: np.ndarray) -> None:
+    def __init__(
+        self,
+        regions: np.ndarray,
+        upload_bps: np.ndarray,
+        download_bps: np.ndarray,
+        delays: Delays | None = None,
+        *,
+        jitter: float = 0.0,
+        loss: Loss | None = None,
+        retransmit: int = 0,
+        queueing: Queueing = "uplink",
+        chunk_bytes: int | None = None,
+        queue_bytes: float = math.inf,
+        link_bps: float = math.inf,
+    ) -> None:
         self.regions = regions
         self.upload_bps = upload_bps
         self.download_bps = download_bps
+        self.jitter = jitter
+        self.loss = loss
+        self.retransmit = retransmit
+        self.queueing: Queueing = queueing
+        self.chunk_bytes = chunk_bytes
+        self.queue_bytes = queue_bytes
+        self.link_bps = link_bps
+        self._delays = delays
 
-    def latency_s(self, src: int, dst: int, k: int) -> float:
-        """One-way latency of the ``k``-th message from ``src`` to ``dst``, seconds."""
-        return 0.0
+    def move(self, nodes: np.ndarray, to: np.ndarray) -> None:
+        """Let ``nodes`` stand where others, ``to``, stand: their regions, and their latencies; ``(k,)`` each.
 
-    def loses(self, src: int, dst: int, k: int) -> bool:
-        """Whether the ``k``-th message from ``src`` to ``dst`` is lost on the way."""
-        return False
+        Access rates remain their own. Nodes in one place are as near to each other as any two of this network can be, where it
+        knows how near that is. What has been sent already, and links that have been prepared, keep the latencies they had.
+        """
+        from decai_sim.world.latency.moved import Moved
+
+        self.regions = self.regions.copy()
+        self.regions[nodes] = self.regions[to]
+        if self._delays is not None:
+            self._delays = Moved(self._delays, len(self.regions), nodes, to)
+
+    def base_s(self, src: int, dst: int) -> float:
+        """One-way latency of the link between ``src`` and ``dst``, before jitter, seconds: the same in both directions."""
+        return 0.0 if self._delays is None else self._delays.base_s(src, dst)
+
+    def bases_s(self, src: np.ndarray, dst: np.ndarray) -> np.ndarray:
+        """:meth:`base_s` of many links at once: ``(k,)`` seconds for ``(k,)`` ends."""
+        import numpy as np
+
+        return np.zeros(len(src)) if self._delays is None else self._delays.bases_s(src, dst)
+
+    def least_s(self) -> float:
+        """What no link's latency is below, seconds."""
+        return 0.0 if self._delays is None else self._delays.least_s()
 
 
 class Network(Component, family="network"):
@@ -48,6 +106,9 @@ class Network(Component, family="network"):
             device_upload_bps: ``(n,)`` caps set by the nodes' devices, bits per second.
             device_download_bps: ``(n,)`` likewise.
             streams: the run's streams.
+
+        Raises:
+            ScenarioError: the network does not fit the nodes, or a file of it cannot be used.
         """
         raise NotImplementedError
 
@@ -72,141 +133,131 @@ class Ideal(Network):
         return Paths(np.full(n + 1, "-"), np.full(n + 1, math.inf), np.full(n + 1, math.inf))
 
 
-@dataclass(frozen=True)
-class _Regions:
-    names: tuple[str, ...]
-    share: tuple[float, ...]
-    latency_ms: tuple[tuple[float, ...], ...]
-    upload_mbps: tuple[float, ...]
-    download_mbps: tuple[float, ...]
+_RATE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)])
 
 
-_NAMES = ("NA", "EU", "SA", "AP", "JP", "AU")
-
-# SimBlock (Aoki et al. 2019, arXiv:1901.09777; Apache-2.0), NetworkConfiguration.java: measured between Bitcoin nodes.
-REGIONS = {
-    "bitcoin-2019": _Regions(
-        _NAMES,
-        (0.3316, 0.4998, 0.0090, 0.1177, 0.0224, 0.0195),
-        (
-            (32, 124, 184, 198, 151, 189),
-            (124, 11, 227, 237, 252, 294),
-            (184, 227, 88, 325, 301, 322),
-            (198, 237, 325, 85, 58, 198),
-            (151, 252, 301, 58, 12, 126),
-            (189, 294, 322, 198, 126, 16),
-        ),
-        (19.2, 20.7, 5.8, 15.7, 10.2, 11.3),
-        (52, 40, 18, 22.8, 22.8, 29.9),
-    ),
-    "bitcoin-2015": _Regions(
-        _NAMES,
-        (0.3869, 0.5159, 0.0113, 0.0574, 0.0119, 0.0166),
-        (
-            (36, 119, 255, 310, 154, 208),
-            (119, 12, 221, 242, 266, 350),
-            (255, 221, 137, 347, 256, 269),
-            (310, 242, 347, 99, 172, 278),
-            (154, 266, 256, 172, 9, 163),
-            (208, 350, 269, 278, 163, 22),
-        ),
-        (4.7, 8.1, 1.8, 5.3, 3.4, 5.2),
-        (25, 24, 6.5, 10, 17.5, 14),
-    ),
-}
+def _loss(value: Any) -> float | Loss:
+    made = parse("loss", value)
+    return made if isinstance(made, Loss) else _RATE.validate_python(made)
 
 
-class _InternetPaths(Paths):
-    def __init__(
-        self,
-        network: Internet,
-        table: _Regions,
-        region: np.ndarray,
-        upload_bps: np.ndarray,
-        download_bps: np.ndarray,
-        streams: Streams,
-    ) -> None:
-        import numpy as np
-
-        super().__init__(np.array(table.names)[region], upload_bps, download_bps)
-        self._region = region.tolist()
-        self._mean_ms = table.latency_ms
-        self._jitter, self._loss = network.jitter, network.loss
-        self._link: Counter = streams.counter("latency")
-        self._per_message: Counter = streams.counter("jitter")
-        self._lost: Counter = streams.counter("loss")
-        self._base_s: dict[tuple[int, int], float] = {}
-
-    def latency_s(self, src: int, dst: int, k: int) -> float:
-        ends = (src, dst) if src < dst else (dst, src)
-        base = self._base_s.get(ends)
-        if base is None:
-            mean = self._mean_ms[self._region[src]][self._region[dst]]
-            # SimBlock's Pareto: shape 0.2 m, scale m − 5 gives the mean m. The matrix reads like round trips: halve it.
-            rtt = (mean - 5) / self._link(*ends) ** (1 / (0.2 * mean))
-            base = self._base_s[ends] = rtt / 2000
-        return base * (1 - self._jitter * math.log(self._per_message(src, dst, k)))
-
-    def loses(self, src: int, dst: int, k: int) -> bool:
-        return self._loss > 0 and self._lost(src, dst, k) < self._loss
+LossField = Annotated[
+    float | Loss,
+    *(Ge(0), Lt(1)),  # for widgets: what checks the number is _loss
+    PlainValidator(_loss),
+    PlainSerializer(lambda value: value.to_config() if isinstance(value, Loss) else value, return_type=Any),
+]
+"""A loss rate, or a model of the loss family in any of the forms that ``parse`` takes."""
 
 
 class Internet(Network):
     """Nodes spread over world regions: measured latencies and access rates between them.
 
-    A link's latency is a Pareto draw with the region pair's mean, taken once and kept, plus an exponential jitter of its own for
-    every message. Rates are those of the region, capped by the node's device.
+    A link has a latency of its own, drawn once and kept (by default around what was measured between its regions), plus an
+    exponential jitter for every message. Rates are those of the region, capped by the node's device.
 
     Source: SimBlock (Aoki et al., arXiv:1901.09777), regional tables and Pareto rule; persistence per link after the finding of
     go-f3 issue 212 that redrawing latency for every message distorts protocols.
-    Assumes: rates are a property of a node's access link; the core of the network is never the bottleneck.
-    Deviations: SimBlock uses the matrix one-way and redraws per message; its entries agree with measured round trips, so they are
-    halved after the draw here.
+    Assumes: rates are a property of a node's access link; the core of the network is never the bottleneck, unless ``link_bps``
+    says so.
+    Deviations: SimBlock uses the matrix one-way and redraws per message, see :class:`RegionMatrix`. The table ``aws`` has no
+    shares and no rates: nodes are spread evenly over its regions, and their devices alone limit them, if anything does.
 
     Attributes:
-        regions: which table.
+        regions: which table says where nodes are: ``bitcoin-2019``, ``bitcoin-2015`` or ``aws``.
         upload_bps: one upload rate for all nodes, bits per second; None: by region and device.
         download_bps: likewise for download.
         jitter: mean jitter as a share of the link's latency; above 0, since no real path repeats itself exactly.
-        loss: probability that a message never arrives.
-        server_region: the server's region.
+        loss: probability that a message never arrives, or a model of the loss family.
+        server_region: the server's region; None: EU, or Frankfurt on the table ``aws``.
         server_bps: the server's rate in both directions, bits per second.
+        latency: how long the way is between two nodes; None: as the table of ``regions`` has it.
+        queueing: where messages wait for their turn: at the sender (``uplink``), at the receiver too (``both``), or nowhere, all
+            transfers under way sharing the rates max–min fairly (``fair``).
+        chunk_bytes: larger messages travel in chunks of this size; None: whole.
+        retransmit: how often a lost message is sent again.
+        queue_bytes: what an access queue holds before it drops messages; None: everything.
+        link_bps: the most one link between two nodes carries, bits per second; None: its ends decide.
 
     Example:
         >>> import numpy as np
         >>> from decai_sim.seeding import Streams
         >>> caps = np.full(5, np.inf)
         >>> paths = Internet(upload_bps=10e6).paths(caps, caps, Streams(1))
-        >>> 0 < paths.latency_s(0, -1, 0) < 1, float(paths.upload_bps[0])
+        >>> 0 < paths.base_s(0, -1) < 1, float(paths.upload_bps[0])
         (True, 10000000.0)
     """
 
-    regions: Literal["bitcoin-2019", "bitcoin-2015"] = "bitcoin-2019"
+    examples = (
+        {},
+        {"regions": "bitcoin-2015", "loss": {"kind": "gilbert_elliott"}, "retransmit": 3, "queueing": "both", "queue_bytes": 1e6},
+        {"regions": "aws", "loss": 0.01, "chunk_bytes": 65536, "link_bps": 1e9, "queueing": "fair"},
+        {"latency": {"kind": "lognormal", "sigma": 0.8}, "jitter": 0.2},
+    )
+
+    regions: Table = "bitcoin-2019"
     upload_bps: float | None = Field(default=None, gt=0)
     download_bps: float | None = Field(default=None, gt=0)
     jitter: float = Field(default=0.1, gt=0, le=10)
-    loss: float = Field(default=0.0, ge=0, lt=1)
-    server_region: Literal["NA", "EU", "SA", "AP", "JP", "AU"] = "EU"
+    loss: LossField = Field(default=0.0)
+    server_region: Literal[_Six, _Aws] | None = None
     server_bps: float = Field(default=1e9, gt=0)
+    latency: field_of(Latency) | None = None  # type: ignore[valid-type]
+    queueing: Queueing = "uplink"
+    chunk_bytes: int | None = Field(default=None, ge=1)
+    retransmit: int = Field(default=0, ge=0)
+    queue_bytes: float | None = Field(default=None, gt=0)
+    link_bps: float | None = Field(default=None, gt=0)
+
+    @field_validator("server_region")
+    @classmethod
+    def _on_the_table(cls, region: str | None, info: ValidationInfo) -> str | None:
+        table = info.data.get("regions")  # absent if it is wrong itself
+        if region is not None and table is not None and region not in REGIONS[table].names:
+            raise ValueError(f"on the table {table!r} it should be one of {', '.join(REGIONS[table].names)}")
+        return region
+
+    @field_validator("latency")
+    @classmethod
+    def _knows_the_regions(cls, latency: Latency | None, info: ValidationInfo) -> Latency | None:
+        table = info.data.get("regions")
+        if latency is not None and table is not None:
+            reason = latency.misfit(REGIONS[table].names)
+            if reason:
+                raise ValueError(reason)
+        return latency
 
     def paths(self, device_upload_bps: np.ndarray, device_download_bps: np.ndarray, streams: Streams) -> Paths:
-        """Paths with regional latencies and rates."""
+        """Paths with latencies and rates by region."""
         import numpy as np
 
         table = REGIONS[self.regions]
         share = np.array(table.share)
         n = len(device_upload_bps)
         region = streams.of("regions").choice(len(share), size=n, p=share / share.sum())
+        server = table.names.index(self.server_region or table.server)
+        names = np.array(table.names)[np.append(region, server)]
 
-        def rates(fixed: float | None, by_region_mbps: tuple[float, ...], by_device: np.ndarray) -> np.ndarray:
-            of_nodes = np.full(n, fixed) if fixed else np.minimum(np.array(by_region_mbps)[region] * 1e6, by_device)
+        def rates(fixed: float | None, by_region_mbps: tuple[float, ...] | None, by_device: np.ndarray) -> np.ndarray:
+            if fixed:
+                of_nodes = np.full(n, fixed)
+            elif by_region_mbps is None:
+                of_nodes = by_device
+            else:
+                of_nodes = np.minimum(np.array(by_region_mbps)[region] * 1e6, by_device)
             return np.append(of_nodes, self.server_bps)
 
-        return _InternetPaths(
-            self,
-            table,
-            np.append(region, table.names.index(self.server_region)),
+        model = self.latency or RegionMatrix(table=self.regions)
+        return Paths(
+            names,
             rates(self.upload_bps, table.upload_mbps, device_upload_bps),
             rates(self.download_bps, table.download_mbps, device_download_bps),
-            streams,
+            model.links(names, streams),
+            jitter=self.jitter,
+            loss=self.loss if isinstance(self.loss, Loss) else Bernoulli(p=self.loss) if self.loss else None,
+            retransmit=self.retransmit,
+            queueing=self.queueing,
+            chunk_bytes=self.chunk_bytes,
+            queue_bytes=math.inf if self.queue_bytes is None else self.queue_bytes,
+            link_bps=math.inf if self.link_bps is None else self.link_bps,
         )

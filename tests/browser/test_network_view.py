@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from decai_sim.seeding import Streams
 from decai_sim.viz import NetworkView, Replay
+from decai_sim.world import Internet, Mix, SmallWorld, World
+from decai_sim.world.dissemination import Flood
 from tests.browser.labs import Lab, frames_a_second
 
 END_S = 300.0
@@ -35,12 +38,14 @@ def make(graph: nx.Graph, seed: int = 0) -> NetworkView:
     n = len(graph)
     rng = np.random.default_rng(seed)
     byzantine = np.arange(n) % 5 == 0
-    kinds = rng.choice(["online", "offline", "job_start", "job_end", "rejected"], n * HOW_BUSY, p=[0.3, 0.15, 0.25, 0.2, 0.1])
+    shares = {"online": 0.3, "offline": 0.15, "job_start": 0.2, "job_end": 0.15, "rejected": 0.1, "informed": 0.1}
+    kinds = rng.choice(list(shares), n * HOW_BUSY, p=list(shares.values()))
+    news_s = np.arange(30, END_S, 60)
     events = pd.DataFrame(
         {
-            "t_s": np.concatenate([np.zeros(n // 2), np.sort(rng.uniform(0, END_S, n * HOW_BUSY))]),
-            "node": np.concatenate([np.arange(n // 2), rng.integers(0, n, n * HOW_BUSY)]),
-            "kind": np.concatenate([["online"] * (n // 2), kinds]),
+            "t_s": np.concatenate([np.zeros(n // 2), rng.uniform(0, END_S, n * HOW_BUSY), news_s]),
+            "node": np.concatenate([np.arange(n // 2), rng.integers(0, n, n * HOW_BUSY), np.zeros(len(news_s), dtype=int)]),
+            "kind": np.concatenate([["online"] * (n // 2), kinds, ["published"] * len(news_s)]),
         }
     )
     nodes = pd.DataFrame(
@@ -136,6 +141,46 @@ def test_dragging_the_slider_changes_the_nodes_and_not_the_links(
         view.t_s = t_s
         assert legend(page) == view.states()
     assert pixels(page, "nodes") == nodes
+
+
+ORANGE = """() => {
+  const canvas = document.querySelector("canvas.dn-nodes");
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let found = 0;
+  for (let i = 0; i < data.length; i += 4) found += data[i] === 0xe6 && data[i + 1] === 0x9f && data[i + 2] === 0;
+  return found;
+}"""
+"""How many pixels have the colour of informed nodes."""
+
+
+def test_news_is_seen_to_spread_while_the_slider_is_dragged(page: Page, show: Callable[[NetworkView], Locator]) -> None:
+    n, end_s = 1000, 2.0
+    world = World(n, Internet(), None, Mix(laptop=1), Streams(1), SmallWorld())
+    spread = Flood().start(world)
+    spread.publish(0, nbytes=10_000)
+    world.run(end_s)
+    show(NetworkView(world.graph, replay=Replay.of(world.trace.events(), [False] * n, end_s=end_s)))
+    box = page.get_by_role("slider").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    seen = []
+    for share in (0, 0.05, 0.1, 0.13, 0.16, 0.2, 0.3, 0.5):
+        page.mouse.move(box["x"] + 8 + share * (box["width"] - 16), box["y"] + box["height"] / 2)
+        said = legend(page)
+        t_s = end_s * float(page.get_by_role("slider").input_value()) / 1000
+        informed = int((spread.reached_s[0] <= t_s).sum())
+        assert said == {"online": n - informed, "informed": informed}  # and nothing that never occurs
+        label = page.locator(".dn-nodes").get_attribute("aria-label")
+        assert label is not None
+        assert label.endswith(f": {informed:,} informed, {n - informed:,} online")
+        seen.append((informed, page.evaluate(ORANGE)))
+    page.mouse.up()
+    counts, orange = np.array(seen).T
+    assert (counts[0], counts[-1]) == (1, n)
+    assert len(set(counts.tolist())) >= 6
+    assert (np.diff(orange)[np.diff(counts) > 0] > 0).all()
+    assert orange[-1] > 20 * n
 
 
 def test_play_advances_and_pause_stops(page: Page, show: Callable[[NetworkView], Locator], view: NetworkView) -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-from flwr.app import Array, ConfigRecord, Context
+from flwr.app import Array, ConfigRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
@@ -41,13 +43,29 @@ def _values(array: Array) -> np.ndarray:
     return array.numpy()
 
 
-def with_config(server_app: ServerApp, config: dict[str, object]) -> ServerApp:
-    """The same app with a run configuration: ``run_simulation`` has no way to give one."""
+LOST = "the engine lost a reply"
+"""On a busy machine a client of Flower's engine may fail; FedAvg then quietly averages the others, which is no reference."""
+
+
+def complete(server_app: ServerApp, config: dict[str, object] | None = None) -> ServerApp:
+    """The same app, which fails when a reply is missing; with a run configuration, which ``run_simulation`` cannot give it."""
     wrapped = ServerApp()
 
     @wrapped.main()
     def main(grid: Grid, context: Context) -> None:
-        context.run_config = config
+        send = grid.send_and_receive
+
+        def counted(messages: Iterable[Message], **options: Any) -> Iterable[Message]:
+            asked = list(messages)
+            replies = list(send(asked, **options))
+            failed = [str(reply.error) for reply in replies if reply.has_error()]
+            if failed or len(replies) < len(asked):
+                raise RuntimeError(f"{LOST}: {len(replies)} of {len(asked)} came, errors: {failed}")
+            return replies
+
+        grid.send_and_receive = counted  # type: ignore[method-assign]
+        if config is not None:
+            context.run_config = config
         server_app(grid, context)
 
     return wrapped
@@ -56,10 +74,13 @@ def with_config(server_app: ServerApp, config: dict[str, object]) -> ServerApp:
 def main(app: str, out: str, nodes: str) -> None:
     found: dict[str, np.ndarray] = {}
     if app == "ours":
-        server_app, client_app = our_server(found, int(nodes)), ds.flower.TaskClientApp(ds.Scenario(task=TASK).task, SEED)
+        server_app, client_app = (
+            complete(our_server(found, int(nodes))),
+            ds.flower.TaskClientApp(ds.Scenario(task=TASK).task, SEED),
+        )
     else:
         server_app, client_app, config = compat.load_folder(app)
-        server_app = with_config(server_app, config | {"save-as": out})
+        server_app = complete(server_app, config | {"save-as": out})
     run_simulation(
         server_app,
         client_app,

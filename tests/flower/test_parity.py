@@ -21,6 +21,7 @@ from flwr.serverapp.strategy import FedAvg
 import decai_sim as ds
 from decai_sim.flower import hosting
 from decai_sim.flower.executors import MessageExecutor
+from tests.flower.flower_engine import LOST
 
 N = 4
 OURS = {"kind": "digits", "partition": {"kind": "dirichlet", "alpha": 0.5}}
@@ -50,7 +51,10 @@ def flower_engine(digits_app: Path, tmp_path: Path) -> Iterator[Callable[[str], 
         path = os.pathsep.join([str(digits_app), str(here.parents[2])])
         environment = os.environ | {"PYTHONPATH": path, mark: "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
         command = [sys.executable, str(here.with_name("flower_engine.py")), app, str(out), str(N)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        for _ in range(3):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+            if LOST not in done.stderr:
+                break
         assert done.returncode == 0, done.stderr[-3000:]
         return np.load(out)
 

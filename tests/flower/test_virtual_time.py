@@ -44,7 +44,7 @@ class Timetable(Churn, abstract=True):
     def start(self, n: int, streams: Streams) -> np.ndarray:
         return np.array([node not in self.comes_s for node in range(n)])
 
-    def periods(self, k: int, online: np.ndarray, streams: Streams) -> np.ndarray:
+    def periods(self, k: int, online: np.ndarray, began_s: np.ndarray, streams: Streams) -> np.ndarray:
         first = {**self.comes_s, **self.leaves_s}
         return np.array([first.get(node, np.inf) if k == 0 else np.inf for node in range(len(online))])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import ipywidgets
 import networkx as nx
@@ -11,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 import decai_sim as ds
 from decai_sim.component import _FAMILIES, Component, families, kinds
@@ -21,10 +22,15 @@ from decai_sim.viz.controls import Controls
 ds.Scenario()  # registers all families
 
 PLACES = {
+    "adversaries": "adversaries",
     "attacks": "attack",
     "churn": "churn",
     "defenses": "defense",
     "devices": "devices",
+    "dissemination": "protocol.dissemination",
+    "faults": "faults",
+    "latency": "network.latency",
+    "loss": "network.loss",
     "models": "task.model",
     "network": "network",
     "partitions": "task.partition",
@@ -32,9 +38,11 @@ PLACES = {
     "tasks": "task",
     "topologies": "topology",
 }
+LISTS = {"adversaries", "faults"}
+WRITTEN = {*LISTS, "loss"}  # have no menu: several of them, or a number instead
 COMPONENTS = [  # ours, and not what tests before this one have defined
     pytest.param(cls, fields, id=f"{family}-{cls.kind}-{i}")
-    for family in families()
+    for family in sorted(PLACES)
     for cls in kinds(family).values()
     if cls.__module__.startswith("decai_sim.") and (family != "defenses" or issubclass(cls, Rule))
     for i, fields in enumerate(cls.examples)
@@ -48,8 +56,24 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(_FAMILIES, family, dict(members))
 
 
-def scenario_with(path: str, component: Component) -> ds.Scenario:
-    return ds.Scenario().but(**{path.replace(".", "__"): component.to_config()})
+def home_of(path: str) -> ds.Scenario:
+    return ds.Scenario(network="internet", protocol="broadcast" if path == PLACES["dissemination"] else "federated")
+
+
+def scenario_with(path: str, *components: Component) -> ds.Scenario:
+    configs = [component.to_config() for component in components]
+    return home_of(path).but(**{path.replace(".", "__"): configs if path in LISTS else configs[0]})
+
+
+def families_in(annotations: Iterable[Any], found: set[str]) -> set[str]:
+    """The families of all components that fields may hold, and of what those may hold in turn, added to ``found``."""
+    for annotation in annotations:
+        families_in(get_args(annotation), found)
+        if isinstance(annotation, type) and issubclass(annotation, Component) and annotation.family not in found:
+            found.add(annotation.family)
+            for cls in kinds(annotation.family).values():
+                families_in([field.annotation for field in cls.model_fields.values()], found)
+    return found
 
 
 def choose(controls: Controls, path: str, label: str) -> None:
@@ -65,12 +89,21 @@ def labels(controls: Controls, path: str) -> list[str]:
 
 
 def test_every_family_has_its_place_in_this_test() -> None:
-    assert {parameters.values[0].family for parameters in COMPONENTS} == set(PLACES)
+    assert families_in([field.annotation for field in ds.Scenario.model_fields.values()], set()) == set(PLACES)
+    assert {parameters.values[0].family for parameters in COMPONENTS} == set(PLACES) <= set(families())
 
 
-@pytest.mark.parametrize("path", PLACES.values())
+def can_be_made(cls: type[Component]) -> bool:
+    try:
+        cls()
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", [place for family, place in PLACES.items() if family not in WRITTEN])
 def test_a_component_gets_a_menu_of_its_family(path: str) -> None:
-    controls = Controls(ds.Scenario(), [path])
+    controls = Controls(home_of(path), [path])
     assert isinstance(controls.widget(path), ipywidgets.Dropdown)
     chosen = set()
     for _, value in controls.widget(path).options:
@@ -80,9 +113,9 @@ def test_a_component_gets_a_menu_of_its_family(path: str) -> None:
             at = getattr(at, name)
         chosen.add("nothing" if at is None else at.kind)
     family = next(family for family, place in PLACES.items() if place == path)
-    ours = {cls.kind for cls in kinds(family).values() if cls.__module__.startswith("decai_sim.")}
-    assert chosen >= ours - {"edge_list", "given", "nnm"}
-    assert ("nothing" in chosen) == (path in ("attack", "churn", "defense"))
+    ours = [cls for cls in kinds(family).values() if cls.__module__.startswith("decai_sim.") and cls is not NNM]
+    assert chosen >= {cls.kind for cls in ours if can_be_made(cls)}
+    assert ("nothing" in chosen) == (path in ("attack", "churn", "defense", "network.latency"))
 
 
 def test_what_may_be_absent_is_offered_so_first() -> None:
@@ -122,6 +155,7 @@ def test_a_share_is_a_slider_in_percent_below_one() -> None:
         ("attack.omniscient", ipywidgets.Checkbox, True),
         ("network.regions", ipywidgets.Dropdown, "bitcoin-2015"),
         ("network.jitter", ipywidgets.FloatSlider, 0.3),
+        ("network.loss", ipywidgets.FloatSlider, 0.3),
     ],
 )
 def test_numbers_truths_and_names_get_widgets_of_their_own(path: str, kind: type, value: Any) -> None:
@@ -182,9 +216,54 @@ def test_what_is_chosen_is_explained() -> None:
 def test_showing_a_component_and_all_its_fields_changes_nothing(cls: type[Component], fields: dict[str, Any]) -> None:
     path = PLACES[cls.family]
     scenario = scenario_with(path, cls(**fields))
-    below = [f"{path}.{name}" for name in cls.model_fields]
+    below = [] if path in LISTS else [f"{path}.{name}" for name in cls.model_fields]
     for paths in ([path], below, [path, *below], [*below, path]):
         assert Controls(scenario, paths).scenario() == scenario
+
+
+CRASH, CUT = ds.faults.Crash(share=0.2, at_s=3), ds.faults.Partition(for_s=60)
+
+
+def test_a_list_of_components_is_written_and_said_in_words() -> None:
+    scenario = scenario_with("faults", CRASH, CUT)
+    controls = Controls(scenario, ["faults", "nodes"])
+    assert isinstance(controls.widget("faults"), ipywidgets.Text)
+    assert controls.scenario() == scenario
+    assert controls.described()["faults"] == "crash + partition"
+    controls.widget("nodes").value = 7
+    assert controls.scenario() == scenario.but(nodes=7)
+    controls.widget("faults").value = "[{kind: crash, share: 0.5}]"
+    assert controls.scenario().faults == (ds.faults.Crash(share=0.5),)
+    assert "<b>faults: crash</b>. " in controls.children[-1].value
+    controls.widget("faults").value = "[]"
+    assert controls.scenario().faults == ()
+    assert controls.described()["faults"] == "no faults"
+    assert "A list of crash, " in controls.children[-1].value
+
+
+@pytest.mark.parametrize("text", ["[cra", "[crush]", "[{share: 0.5}]", "5", "[5]", "[[]]", "{}", "[{kind: []}]"])
+def test_a_list_that_cannot_be_read_is_shown_as_it_is_written(text: str) -> None:
+    controls = Controls(ds.Scenario(), ["faults"])
+    controls.widget("faults").value = text
+    assert controls.described()["faults"] == f"faults {text}"
+    assert refused(controls).startswith("faults")
+
+
+def test_lists_without_a_control_stay() -> None:
+    scenario = scenario_with("faults", CRASH, CUT)
+    controls = Controls(scenario, ["churn", "network.loss"])
+    choose(controls, "churn", "weibull")
+    controls.widget("network.loss").value = 0.25
+    assert controls.scenario() == scenario.but(churn="weibull", network__loss=0.25)
+
+
+def test_a_component_where_a_number_may_be_is_said_in_words() -> None:
+    scenario = ds.Scenario(network={"kind": "internet", "loss": {"kind": "gilbert_elliott"}})
+    controls = Controls(scenario, ["network.loss"])
+    assert controls.described() == {"network.loss": "gilbert elliott"}
+    controls.widget("network.loss").value = "0.25"
+    assert controls.described() == {"network.loss": "loss 0.25"}
+    assert controls.scenario() == scenario.but(network__loss=0.25)
 
 
 def test_an_edge_list_changes_nothing_either(tmp_path: Path) -> None:
@@ -331,7 +410,7 @@ def refused(controls: Controls) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["nope", "attack.nope", "attack.fraction.x", "task.model.hidden.0", "attack.", ""])
+@pytest.mark.parametrize("path", ["nope", "attack.nope", "attack.fraction.x", "faults.0", "task.model.hidden.0", "attack.", ""])
 def test_an_unknown_path_is_named_in_one_line(path: str) -> None:
     with pytest.raises(ds.ScenarioError) as caught:
         Controls(ds.Scenario(), ["attack", path])

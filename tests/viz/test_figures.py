@@ -8,11 +8,13 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from decai_sim.errors import ScenarioError
 from decai_sim.viz import figures, palette
@@ -123,6 +125,100 @@ def test_nodes_without_an_accuracy_are_left_out(ax: Axes) -> None:
     assert ax.get_legend_handles_labels()[1] == ["x"]
     assert share_at_or_below(ax, 50) == 50
     assert share_at_or_below(ax, 100) == 100
+
+
+def at_or_before(line: Line2D, x: float) -> float:
+    """A ``steps-post`` line's height at ``x``."""
+    xs, ys = np.asarray(line.get_data())
+    return float(ys[xs <= x][-1])
+
+
+def marked(line: Line2D) -> list[tuple[float, float]]:
+    at = line.get_markevery()
+    return [(float(x), float(y)) for x, y in np.asarray(line.get_data()).T[at]] if at else []
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10, 11, 100, 101])
+def test_propagation_is_the_share_of_all_nodes_that_have_it(ax: Axes, n: int) -> None:
+    rng = np.random.default_rng(n)
+    delays = rng.integers(0, 12, n).astype(float)  # with ties
+    delays[rng.random(n) < 0.3] = np.inf
+    delays[0] = 0.0
+    figures.propagation(ax, {"x": delays})
+    (line,) = ax.get_legend_handles_labels()[0]
+    for t in np.arange(0, 12, 0.5):
+        assert at_or_before(line, t) == pytest.approx(100 * np.mean(delays <= t))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("virtual seconds after publication", "share of nodes reached (%)")
+    for share, (t, height) in zip((50, 90), marked(line), strict=False):
+        assert 100 * np.mean(delays < t) < share <= height
+        assert t == np.quantile(delays, share / 100, method="inverted_cdf")
+    assert len(marked(line)) == sum(100 * np.isfinite(delays).mean() >= share for share in (50, 90)) or n == 1
+
+
+def test_propagation_of_several_goes_on_to_the_end_of_the_slowest(ax: Axes) -> None:
+    delays = {"slow": [0, 300.0, 600.0], "fast": [0, 1.0, np.nan], "pooled": np.array([[0.0, 60.0], [0.0, np.inf]]), "lost": []}
+    figures.propagation(ax, delays)
+    slow, fast, pooled = ax.get_legend_handles_labels()[0]
+    assert ax.get_xlabel() == "virtual minutes after publication"
+    assert [line.get_xdata()[-1] for line in (slow, fast, pooled)] == [10, 10, 10]
+    assert [line.get_ydata()[-1] for line in (slow, fast, pooled)] == pytest.approx([100, 200 / 3, 75])
+    assert [x for x, _ in marked(pooled)] == [0]  # half of the four have it at once, and nine tenths never
+    assert at_or_before(pooled, 0) == 50
+    assert (slow.get_marker(), slow.get_linestyle()) != (fast.get_marker(), fast.get_linestyle())
+
+
+def test_quick_propagation_is_shown_in_milliseconds_and_many_nodes_in_few_steps(ax: Axes) -> None:
+    delays = np.random.default_rng(0).exponential(0.05, 50_000)
+    figures.propagation(ax, {"x": delays})
+    (line,) = ax.get_legend_handles_labels()[0]
+    assert ax.get_xlabel() == "virtual milliseconds after publication"
+    assert len(line.get_xdata()) <= figures.MAX_STEPS + 4
+    assert line.get_xdata()[-1] == pytest.approx(1000 * delays.max())
+    for t in np.quantile(delays, [0.01, 0.3, 0.7, 0.99]):
+        assert at_or_before(line, 1000 * t) == pytest.approx(100 * np.mean(delays <= t), abs=0.1)
+    assert [x for x, _ in marked(line)] == pytest.approx(1000 * np.quantile(delays, [0.5, 0.9], method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_degrees_is_the_share_of_nodes_with_at_least_so_many_neighbours(ax: Axes, sparse: bool) -> None:
+    graph = nx.barabasi_albert_graph(500, 3, seed=1)
+    graph.add_nodes_from(range(500, 520))  # who know nobody
+    degree = np.array([d for _, d in sorted(graph.degree)])
+    figures.degrees(ax, {"x": nx.to_scipy_sparse_array(graph, format="csr") if sparse else degree})
+    (line,) = ax.lines
+    x, y = np.asarray(line.get_data())
+    assert line.get_drawstyle() == "steps-pre"
+    for k in range(1, degree.max() + 1):
+        assert y[np.searchsorted(x, k)] == pytest.approx(np.mean(degree >= k))
+    assert (x[-1], y[-1] < 1 / 520) == (degree.max(), True)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert ax.get_ylim()[0] < 1 / 520
+    assert {float(k) for k, _ in marked(line)} <= set(degree[degree > 0].astype(float))
+    assert len(marked(line)) >= 3
+
+
+def test_a_regular_graph_is_a_corner_and_one_without_links_nothing(ax: Axes) -> None:
+    figures.degrees(ax, {"regular": nx.to_scipy_sparse_array(nx.cycle_graph(10)), "none": np.zeros(5, dtype=int)})
+    (line,) = ax.lines
+    assert np.asarray(line.get_data()).T[:2].tolist() == [[1, 1], [2, 1]]
+    assert marked(line) == [(2, 1)]
+
+
+def test_removal_shows_the_largest_part_and_the_others() -> None:
+    curves = {
+        "hubs": (np.array([0, 0.1, 0.2]), np.array([1.0, 0.4, 0.1]), np.array([0, 3.0, 1.0]), np.array([0, 9, 2])),
+        "random": ([0, 0.5], [1, 0.5], [0, 1]),
+    }
+    fig = figures.removal(curves)
+    left, right = fig.axes
+    assert np.asarray(left.lines[0].get_data()) == pytest.approx(np.array([[0, 10, 20], [100, 40, 10]]))
+    assert np.asarray(left.lines[1].get_data()) == pytest.approx(np.array([[0, 50], [100, 50]]))
+    assert right.lines[0].get_ydata() == pytest.approx([np.nan, 3, 1], nan_ok=True)  # at first there are no others
+    assert [text.get_text() for text in fig.legends[0].texts] == ["hubs", "random"]
+    for ax in (left, right):
+        assert ax.get_xlabel() == "share of nodes removed (%)"
+        assert [line.get_color() for line in ax.lines] == [palette.style(i)["color"] for i in range(2)]
+    assert not figures.removal({"one": curves["hubs"]}).legends
 
 
 def test_online_count_follows_the_events() -> None:
@@ -249,6 +345,7 @@ def test_pyplot_keeps_none_of_the_figures() -> None:
         figures.overview({"x": rounds("a", [0.1])}, EVENTS, 3),
         figures.comparison({"x": rounds("a", [0.1])}, {"x": [0.1]}, EVENTS, 3),
         figures.panels(1, 2, (4, 2))[0],
+        figures.removal({"x": ([0, 1], [1, 0], [0, 1])}),
     ]
     assert all(figures.svg(fig, "x") for fig in kept)
     assert plt.get_fignums() == before

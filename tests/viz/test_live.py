@@ -67,6 +67,18 @@ def test_finished_curves_stay_beside_the_growing_one() -> None:
     assert "nothing yet" in figure.value
 
 
+def test_where_nothing_is_learned_it_shows_the_traffic() -> None:
+    nan = float("nan")
+    figure = LiveFigure("flood")
+    figure.add(row(1, nan))
+    figure.draw()
+    assert 'aria-label="Bytes sent and received against virtual time: flood 2.0 MB"' in figure.value
+    figure.begin("calm", {"flood": pd.DataFrame([{"run_id": "a", **row(1, nan)}])})
+    figure.add(row(1, 0.5))
+    figure.draw()
+    assert 'aria-label="Test accuracy against virtual time: flood –; calm 50.0%"' in figure.value
+
+
 def test_labels_cannot_break_out_of_the_figure() -> None:
     figure = LiveFigure('"><script>x</script>')
     figure.add(row(1))

@@ -94,3 +94,53 @@ def test_idle_says_whether_anything_is_left() -> None:
     assert clock.step()
     assert clock.idle
     assert clock.now == 1.0
+
+
+def test_run_goes_up_to_its_time_and_on_from_there() -> None:
+    clock, seen = Clock(), []
+    for t in (1.0, 2.0, 2.0, 3.0):
+        clock.at(t, lambda: seen.append(clock.now))
+    clock.run(2.0)
+    assert (seen, clock.now) == ([1.0, 2.0, 2.0], 2.0)
+    clock.run(2.5)
+    assert clock.now == 2.0
+    clock.run()
+    assert (seen, clock.now) == ([1.0, 2.0, 2.0, 3.0], 3.0)
+
+
+def test_running_and_stepping_may_be_nested() -> None:
+    clock, seen = Clock(), []
+
+    def inner() -> None:
+        assert clock.until_s == 10.0
+        clock.run(2.0)
+        assert clock.until_s == 10.0
+        clock.step()
+        assert clock.until_s == 10.0
+
+    clock.at(1.0, inner)
+    for t in (2.0, 3.0, 4.0):
+        clock.at(t, lambda: seen.append((clock.now, clock.until_s)))
+    clock.run(10.0)
+    assert seen == [(2.0, 2.0), (3.0, -math.inf), (4.0, 10.0)]
+
+
+def test_an_error_while_running_leaves_the_clock_usable() -> None:
+    clock, seen = Clock(), []
+    clock.at(1.0, lambda: 1 / 0)
+    clock.at(2.0, seen.append, "two")
+    with pytest.raises(ZeroDivisionError):
+        clock.run()
+    assert (clock.now, clock.until_s) == (1.0, -math.inf)
+    clock.run()
+    assert seen == ["two"]
+
+
+def test_simpy_itself_may_run_the_calls() -> None:
+    clock, seen = Clock(), []
+    clock.at(1.0, seen.append, "one")
+    clock.at(2.0, seen.append, "two")
+    clock.env.run(until=1.5)
+    assert (seen, clock.now) == (["one"], 1.5)
+    clock.env.run()
+    assert seen == ["one", "two"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decai_sim.world import Exponential, Internet
+from decai_sim.world.loss import Bernoulli
 from decai_sim.world.world import World
 from tests.world.worlds import Absences, Wires, run_until, world
 
@@ -49,7 +52,7 @@ def test_a_message_moves_at_the_rate_of_its_slower_end() -> None:
 
 
 def test_messages_over_different_links_may_overtake_each_other() -> None:
-    w = world(3, network=Wires([math.inf] * 4, [math.inf] * 4, lambda src, dst, k: 1.0 if dst == 2 else 2.0))
+    w = world(3, network=Wires([math.inf] * 4, [math.inf] * 4, lambda src, dst: 1.0 if dst == 2 else 2.0))
     arrivals: list[Any] = []
     send(w, 0.0, 0, 1, 1, arrivals)
     send(w, 0.0, 0, 2, 1, arrivals)
@@ -100,15 +103,15 @@ def test_what_was_queued_when_a_node_left_does_not_hold_it_up_on_return() -> Non
 
 
 def test_a_lost_message_uses_its_senders_queue_and_reaches_nobody() -> None:
-    w = world(2, network=Wires([8e6] * 3, [math.inf] * 3, loses=lambda src, dst, k: k == 0))
+    w = world(2, network=Wires([8e6] * 3, [math.inf] * 3, loss=Bernoulli(p=0.5)))
     arrivals: list[Any] = []
-    send(w, 0.0, 0, 1, 1_000_000, arrivals)
-    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    for _ in range(20):
+        send(w, 0.0, 0, 1, 1_000_000, arrivals)
     run_until(w, 100)
-    assert arrivals == [(0, 1, 2.0)]
-    assert outcomes(w) == ["lost", "delivered"]
-    assert w.links.bytes_up[0] == 2_000_000
-    assert w.links.bytes_down[1] == 1_000_000
+    assert set(outcomes(w)) == {"lost", "delivered"}
+    assert [t for *_, t in arrivals] == [i + 1.0 for i, outcome in enumerate(outcomes(w)) if outcome == "delivered"]
+    assert w.links.bytes_up[0] == 20_000_000
+    assert w.links.bytes_down[1] == 1_000_000 * len(arrivals)
 
 
 def test_the_share_of_lost_messages_is_the_one_asked_for() -> None:
@@ -167,3 +170,161 @@ def test_a_message_of_no_bytes_takes_the_latency_alone() -> None:
     send(w, 0.0, 0, 1, 0, arrivals)
     run_until(w, 1)
     assert arrivals == [(0, 1, 0.25)]
+
+
+# -- the receiver's queue, chunks, repetition, faults -------------------------------------------------------------------------
+
+
+def test_the_receiver_has_a_queue_in_order_of_arrival() -> None:
+    # A megabyte a second everywhere. 1 is nearer to 2 than 0 is: what it sends later arrives sooner.
+    w = world(3, network=Wires([8e6] * 4, [8e6] * 4, lambda src, dst: 2.0 if src == 0 else 0.5, queueing="both"))
+    arrivals: list[Any] = []
+    send(w, 0.0, 0, 2, 1_000_000, arrivals)  # its first byte is there at 2.0
+    send(w, 1.0, 1, 2, 1_000_000, arrivals)  # at 1.5; passed at 2.5. The other one waits from 2.0, and is through at 3.5
+    run_until(w, 100)
+    assert arrivals == [(1, 2, 2.5), (0, 2, 3.5)]
+    assert w.trace.traffic()[["mean_queued_s", "max_queued_s"]].to_numpy().tolist() == [[0.25, 0.5]]
+
+
+def test_a_slow_sender_does_not_hold_up_the_receivers_queue() -> None:
+    # 0 sends at a tenth of the rate at which 2 receives: its message takes 10 s to come in, but only 1 s of 2's queue.
+    w = world(3, network=Wires([8e5, 8e6, 8e6, 8e6], [8e6] * 4, queueing="both"))
+    arrivals: list[Any] = []
+    send(w, 0.0, 0, 2, 1_000_000, arrivals)
+    send(w, 2.0, 1, 2, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert arrivals == [(1, 2, 3.0), (0, 2, 10.0)]
+
+
+def test_a_link_may_be_narrower_than_its_ends() -> None:
+    for queueing in ("uplink", "both"):
+        w = world(3, network=Wires([8e6] * 4, [8e6] * 4, link_bps=2e6, queueing=queueing))
+        arrivals: list[Any] = []
+        send(w, 0.0, 0, 1, 1_000_000, arrivals)  # 4 s at the link's rate; the sender's queue is busy for one
+        send(w, 0.0, 0, 2, 1_000_000, arrivals)
+        run_until(w, 100)
+        assert arrivals == [(0, 1, 4.0), (0, 2, 5.0)]
+
+
+def test_others_come_between_the_chunks_of_a_large_message() -> None:
+    # Chunks of a quarter of a megabyte, a megabyte a second.
+    w = world(3, network=Wires([8e6] * 4, [math.inf] * 4, 0.5, chunk_bytes=250_000))
+    arrivals: list[Any] = []
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    send(w, 0.125, 0, 2, 250_000, arrivals)  # out 0.25 - 0.5, after the first chunk
+    run_until(w, 100)
+    assert arrivals == [(0, 2, 1.0), (0, 1, 1.75)]
+    assert w.links.bytes_up == [1_250_000, 0, 0, 0]
+    assert w.trace.traffic().messages.tolist() == [2]
+
+
+def test_chunks_do_not_outrun_a_slow_receiver() -> None:
+    # A hundred times the receiver's rate: the message takes as long as it would in one piece.
+    w = world(2, network=Wires([8e8] * 3, [8e6] * 3, chunk_bytes=100_000))
+    arrivals: list[Any] = []
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert [t for *_, t in arrivals] == [pytest.approx(1.0)]
+
+
+def lossy(lost: list[int], **options: Any) -> World:
+    """A world whose link from 0 to 1 loses the messages of these numbers, counted from 0."""
+    w = world(2, network=Wires([8e6] * 3, [math.inf] * 3, 0.25, loss=Bernoulli(p=0.5), **options))
+    w.links.lost[:] = False
+    w.links._used[1] = [-1], 0.25
+    w.links.lost[lost] = True
+    return w
+
+
+def test_what_is_lost_is_sent_again_after_a_time_that_doubles() -> None:
+    # A second to send. The timeout is 3 round trips of 0.5 s. Lost at 1; sent again 2.5 - 3.5, lost; again 6.5 - 7.5: there 7.75.
+    w, arrivals = lossy([0, 1], retransmit=2), list[Any]()
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert arrivals == [(0, 1, 7.75)]
+    assert w.links.bytes_up[0] == 3_000_000
+    w = lossy([0, 1], retransmit=1)
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert outcomes(w) == ["lost"]
+
+
+def test_only_the_chunk_that_was_lost_is_sent_again() -> None:
+    # Half a second a chunk: out at 0.5 (lost), 1.0, 1.5. The first again 2.0 - 2.5.
+    w, arrivals = lossy([0], retransmit=1, chunk_bytes=500_000), list[Any]()
+    send(w, 0.0, 0, 1, 1_500_000, arrivals)
+    run_until(w, 100)
+    assert arrivals == [(0, 1, 2.75)]
+    assert w.links.bytes_up[0] == 2_000_000
+
+
+def test_full_queues_drop() -> None:
+    # The queue holds 1.5 MB: the third message finds 2 MB before it.
+    w = world(2, network=Wires([8e6] * 3, [math.inf] * 3, queue_bytes=1.5e6))
+    arrivals: list[Any] = []
+    for _ in range(3):
+        send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert outcomes(w) == ["delivered", "delivered", "lost"]
+    w = world(4, network=Wires([8e6] * 5, [8e6] * 5, queue_bytes=1.5e6, queueing="both"))
+    for src in range(3):
+        send(w, 0.0, src, 3, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert outcomes(w) == ["delivered", "delivered", "lost"]
+
+
+def test_partitions_cut_what_is_sent_across_them_until_they_heal() -> None:
+    w, arrivals = world(3, network=Wires([math.inf] * 4, [math.inf] * 4, 1.0)), list[Any]()
+    w.clock.at(1.0, w.links.partition, [0, 0, 1, 1])
+    w.clock.at(3.0, w.links.partition, None)
+    for t_s, src, dst in ((0.5, 0, 2), (2.0, 0, 2), (2.0, 0, 1), (2.0, SERVER, 0), (2.0, SERVER, 2), (3.5, 0, 2)):
+        send(w, t_s, src, dst, 1, arrivals)
+    run_until(w, 100)
+    assert [(src, dst, t) for src, dst, t in arrivals] == [(0, 2, 1.5), (0, 1, 3.0), (SERVER, 2, 3.0), (0, 2, 4.5)]
+    assert sorted(outcomes(w)) == ["delivered"] * 4 + ["lost"] * 2
+
+
+def test_slowed_lagging_and_occupied_nodes() -> None:
+    w, arrivals = world(2, network=Wires([8e6] * 3, [8e6] * 3, 0.5)), list[Any]()
+    w.clock.at(0.0, w.links.slow, 0, 3.0)
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)  # 3 s + 0.5
+    w.clock.at(4.0, w.links.slow, 0, 1.0)
+    w.clock.at(4.0, w.links.lag, 1, 4.0)
+    send(w, 4.0, 0, 1, 1_000_000, arrivals)  # 1 s + 2
+    w.clock.at(10.0, w.links.lag, 1, 1.0)
+    w.clock.at(10.0, w.links.occupy, 0, 2_000_000)
+    send(w, 10.5, 0, 1, 1_000_000, arrivals)  # waits until 12, there 13.5
+    run_until(w, 100)
+    assert [t for *_, t in arrivals] == [3.5, 7.0, 13.5]
+    assert w.links.up_s.tolist() == (8 / w.paths.upload_bps).tolist()
+    with pytest.raises(ValueError, match=r"factor: 0\.5 is not allowed: at least 1"):
+        w.links.lag(0, 0.5)
+
+
+def test_who_tampers_with_messages_holds_them_up_or_drops_them() -> None:
+    def tamper(src: np.ndarray, dst: np.ndarray, kind: str) -> np.ndarray:
+        assert kind == "data"
+        return np.where(dst == 2, np.inf, np.where(src == 0, 2.0, 0.0))
+
+    w, arrivals = world(3, network=Wires([math.inf] * 4, [math.inf] * 4, 1.0)), list[Any]()
+    w.links.tamper.append(tamper)
+    for src, dst in ((0, 1), (1, 0), (0, 2), (SERVER, 1)):
+        send(w, 0.0, src, dst, 1, arrivals)
+    run_until(w, 100)
+    assert arrivals == [(1, 0, 1.0), (SERVER, 1, 1.0), (0, 1, 3.0)]
+    assert outcomes(w).count("lost") == 1
+
+
+def test_foreign_traffic_fills_a_queue_of_limited_size_and_no_more() -> None:
+    # A megabyte a second, queues of two megabytes: of ten megabytes of junk two are held, and delay by 2 s.
+    w = world(2, network=Wires([8e6] * 3, [math.inf] * 3, queue_bytes=2e6))
+    arrivals: list[Any] = []
+    w.links.occupy(0, 10_000_000)
+    send(w, 1.0, 0, 1, 1_000_000, arrivals)  # out 2-3
+    run_until(w, 100)
+    assert arrivals == [(0, 1, 3.0)]
+    w.links.occupy(0, 1_000_000)
+    w.links.occupy(0, 500_000)
+    w.links.send(0, 1, 1_000_000, "data", lambda: arrivals.append(w.clock.now))
+    w.run()
+    assert arrivals[1:] == [100 + 1.5 + 1]

@@ -95,3 +95,42 @@ def test_the_list_is_late_but_never_wrong_for_long(seed: int) -> None:
                 assert w.membership.lists(node)
             if not w.nodes.online[node] and for_s > 65:
                 assert not w.membership.lists(node)
+
+
+def test_a_muted_node_is_struck_off_and_heard_again_with_its_next_heartbeat() -> None:
+    # Comes at 10, beats at 10, 40, 70, ...; the last to arrive is that of 70; from 200 on, that of 220.
+    w = delayed(2, 2.0, {0: [0, 10.0]})
+    w.clock.at(85.0, w.membership.mute, [0])
+    w.clock.at(200.0, w.membership.unmute, [0])
+    assert listed_from_to(w, 0, 300) == [12.0, 132.0, 222.0]
+    assert w.membership.lists(1)
+
+
+def test_a_node_muted_for_a_moment_is_not_missed() -> None:
+    w = delayed(1, 2.0, {0: [0, 10.0]})
+    w.clock.at(85.0, w.membership.mute, [0])
+    w.clock.at(120.0, w.membership.unmute, [0])
+    assert listed_from_to(w, 0, 300) == [12.0]
+
+
+def test_a_node_that_comes_while_it_is_muted_is_listed_afterwards() -> None:
+    w = delayed(1, 2.0, {0: [0, 10.0]})
+    w.clock.at(5.0, w.membership.mute, [0])
+    w.clock.at(8.0, w.membership.mute, [0])
+    w.clock.at(20.0, w.membership.unmute, [0])
+    w.clock.at(45.0, w.membership.unmute, [0])
+    assert listed_from_to(w, 0, 200) == [72.0]
+
+
+def test_a_node_that_leaves_while_it_is_muted_lapses_once() -> None:
+    w = delayed(1, 2.0, {0: [0, 10.0, 100.0]})
+    w.clock.at(85.0, w.membership.mute, [0])
+    w.clock.at(300.0, w.membership.unmute, [0])
+    assert listed_from_to(w, 0, 400) == [12.0, 132.0]
+
+
+def test_nobody_hears_heartbeats_while_the_server_is_down() -> None:
+    w = delayed(1, 2.0, {0: [0, 10.0]})
+    w.clock.at(85.0, w.nodes.hold, -1, "crash")
+    w.clock.at(200.0, w.nodes.release, -1, "crash")
+    assert listed_from_to(w, 0, 300) == [12.0, 132.0, 222.0]

@@ -19,10 +19,17 @@ class Churn(Component, family="churn"):
         """``(n,)`` bool: who is online at time 0."""
         raise NotImplementedError
 
-    def periods(self, k: int, online: np.ndarray, streams: Streams) -> np.ndarray:
-        """``(n,)`` seconds: how long each node's ``k``-th period lasts, given which of them are ``online`` ones.
+    def periods(self, k: int, online: np.ndarray, began_s: np.ndarray, streams: Streams) -> np.ndarray:
+        """``(n,)`` seconds: how long each node's ``k``-th period lasts.
 
-        Period 0 is the one under way at time 0. A period of ``inf`` never ends. The ``k``-th draw of a node depends on
-        nothing but the seed, ``k`` and the node, so no event order can shift it.
+        Period 0 is the one under way at time 0: what it still lasts from there counts. A period of ``inf`` never ends. A node's
+        ``k``-th period depends on nothing but the seed, ``k``, the node and its own entries of the arguments, so no order of
+        events can shift it; it may be asked for more than once.
+
+        Args:
+            k: number of the period, from 0.
+            online: ``(n,)`` bool: whose ``k``-th period is an online one.
+            began_s: ``(n,)`` when each node's ``k``-th period begins, virtual seconds.
+            streams: the run's streams.
         """
         raise NotImplementedError

@@ -40,7 +40,7 @@ class Exponential(Churn):
         share = self.mean_online_s / (self.mean_online_s + self.mean_offline_s)
         return streams.of("churn", "start").random(n) < share
 
-    def periods(self, k: int, online: np.ndarray, streams: Streams) -> np.ndarray:
+    def periods(self, k: int, online: np.ndarray, began_s: np.ndarray, streams: Streams) -> np.ndarray:
         """``(n,)`` seconds, exponential with the mean of the state each node is in."""
         import numpy as np
 

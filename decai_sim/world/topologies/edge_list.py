@@ -12,18 +12,7 @@ from decai_sim.world.topologies.base import Topology
 
 if TYPE_CHECKING:
     import networkx as nx
-
-
-def _graph(n: int, edges: list[tuple[int, int]], where: str) -> nx.Graph:
-    import networkx as nx
-
-    graph = nx.Graph()
-    graph.add_nodes_from(range(n))
-    for a, b in edges:
-        if not (0 <= a < n and 0 <= b < n) or a == b:
-            raise ScenarioError(f"{where}: edge {a} {b} is not allowed: ends must differ and lie in 0…{n - 1} (nodes = {n})")
-        graph.add_edge(a, b)
-    return graph
+    import scipy.sparse as sp
 
 
 class EdgeList(Topology):
@@ -54,8 +43,10 @@ class EdgeList(Topology):
     def __init__(self, path: Path | str | None = None, **fields: Any) -> None:
         super().__init__(**({} if path is None else {"path": path}), **fields)
 
-    def build(self, n: int, seed: int) -> nx.Graph:
+    def csr(self, n: int, seed: int) -> sp.csr_array:
         """The graph of the file; ``seed`` changes nothing."""
+        from decai_sim.world.topologies import wiring
+
         try:
             text = self.path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:  # ValueError: no text, or no name a file can have
@@ -70,7 +61,7 @@ class EdgeList(Topology):
                 where = f"topology.path: line {number} of {str(self.path)!r}"
                 raise ScenarioError(f"{where} is not allowed: {line.strip()[:60]!r} is not two node numbers")
             edges.append((int(words[0]), int(words[1])))
-        return _graph(n, edges, f"topology.path: {str(self.path)!r}")
+        return wiring.graph(n, edges, f"topology.path: {str(self.path)!r}")
 
 
 class Given(Topology):
@@ -108,6 +99,8 @@ class Given(Topology):
         """The topology of a NetworkX graph whose nodes are 0 … n−1."""
         return cls(edges=tuple(graph.edges()))
 
-    def build(self, n: int, seed: int) -> nx.Graph:
+    def csr(self, n: int, seed: int) -> sp.csr_array:
         """The given graph; ``seed`` changes nothing."""
-        return _graph(n, list(self.edges), "topology.edges")
+        from decai_sim.world.topologies import wiring
+
+        return wiring.graph(n, list(self.edges), "topology.edges")

@@ -1,0 +1,134 @@
+"""How fast the simulated internet is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from decai_sim.benches.bench import Bench, alternating, cpu_s, middle_ratio
+from decai_sim.benches.flood import flood
+from decai_sim.benches.peers import bare_heap, simpy_inbox
+from decai_sim.papers.rows import Row
+
+if TYPE_CHECKING:
+    from decai_sim.world import Topology
+
+_HEAP = "a bare heapq loop with an empty callback, same process, in turn"
+_INBOX = "SimPy with a process a message and a Store a node, same process, in turn"
+
+
+def measure(
+    nodes: int = 5_000,
+    items: int = 10,
+    few: int = 1_000,
+    many: int = 100_000,
+    messages: int = 1_000_000,
+    heap_events: int = 300_000,
+    repeats: int = 3,
+) -> Iterator[Row]:
+    """The figures of ``decai-sim bench world``.
+
+    Args:
+        nodes: size of the network of the flood that is compared with its peers.
+        items: how many items are flooded in it.
+        few: size of a small network,
+        many: and of a large one, between which the cost of a message may grow as much as the bare heap's.
+        messages: how many there are in the largest flood, whose memory is measured.
+        heap_events: how many events of the bare heap are timed.
+        repeats: how many times each pair is measured.
+    """
+    yield from against_peers(nodes, items, heap_events, repeats)
+    yield from growth(few, many, messages, heap_events, repeats)
+    yield memory(many, messages)
+    yield from building(many, repeats)
+
+
+def against_peers(nodes: int, items: int, heap_events: int, repeats: int) -> Iterator[Row]:
+    """Messages per second with latency, bandwidth, loss and churn, over those of simpler loops."""
+    from decai_sim.world.topologies import RandomRegular
+
+    graph = RandomRegular().csr(nodes, 1)
+    flood(nodes, 1)  # what is loaded and made once
+    turns = alternating(
+        repeats,
+        lambda: bare_heap(nodes, heap_events),
+        lambda: flood(nodes, items).per_s,
+        lambda: flood(nodes, items, queueing="both").per_s,
+        lambda: simpy_inbox(graph, max(1, items // 10), 20.0),
+    )
+    what = f"flood of {nodes:,} nodes"
+    best = [max(figures) for figures in zip(*turns, strict=True)]
+    yield Row("bare heap, best", best[0], "events per CPU second")
+    yield Row(f"{what}, uplink queue, best", best[1], "delivered messages per CPU second")
+    yield Row(f"{what}, both queues, best", best[2], "delivered messages per CPU second")
+    yield Row(f"{what}, SimPy inboxes, best", best[3], "delivered messages per CPU second")
+    yield Row.at_least(f"{what}, uplink queue / bare heap", middle_ratio(turns, 1, 0), 0.18, _HEAP)
+    yield Row.at_least(f"{what}, both queues / bare heap", middle_ratio(turns, 2, 0), 0.13, _HEAP)
+    yield Row.at_least(f"{what}, uplink queue / SimPy inboxes", middle_ratio(turns, 1, 3), 4.0, _INBOX)
+
+
+def growth(few: int, many: int, messages: int, heap_events: int, repeats: int) -> Iterator[Row]:
+    """How much more a message costs in a large network, and how much more an event costs in a large heap."""
+
+    def flooded(nodes: int) -> Callable[[], float]:
+        items = max(1, round(messages / (7 * nodes)))
+        return lambda: flood(nodes, items).per_s
+
+    turns = alternating(
+        repeats,
+        flooded(few),
+        flooded(many),
+        lambda: bare_heap(few, heap_events),
+        lambda: bare_heap(many, heap_events),
+    )
+    ours, heap = middle_ratio(turns, 0, 1), middle_ratio(turns, 2, 3)
+    span = f"from {few:,} to {many:,}"
+    for which, what in enumerate((f"message, {few:,} nodes", f"message, {many:,} nodes")):
+        yield Row(f"cost of a {what}, best", 1e6 / max(turn[which] for turn in turns), "CPU µs")
+    for which, what in enumerate((f"{few:,} pending", f"{many:,} pending"), 2):
+        yield Row(f"cost of an event, {what}, bare heap, best", 1e6 / max(turn[which] for turn in turns), "CPU µs")
+    yield Row(f"cost of a message {span} nodes, growth", ours)
+    yield Row(f"cost of an event {span} pending, bare heap, growth", heap)
+    yield Row.at_most(f"growth {span} / the bare heap's own", ours / heap, 1.0, _HEAP)
+
+
+def memory(nodes: int, messages: int) -> Row:
+    """The peak of memory of a large flood, in a process of its own."""
+    command = [sys.executable, "-m", "decai_sim.benches.flood", str(nodes), str(messages)]
+    sent, peak = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    name = f"peak memory of {nodes:,} nodes and {sent:,} messages"
+    return Row.at_most(name, peak / 1e9, 2.0, "the whole process, the interpreter and its libraries included", "GB")
+
+
+def building(nodes: int, repeats: int) -> Iterator[Row]:
+    """How much faster than NetworkX's generators graphs of degree 8 are made."""
+    import networkx as nx
+
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Internet, Mix, World
+    from decai_sim.world.topologies import BarabasiAlbert, RandomRegular, SmallWorld
+
+    pairs: list[tuple[str, Topology, Callable[[], Any]]] = [
+        ("random regular", RandomRegular(degree=8), lambda: nx.random_regular_graph(8, nodes, seed=1)),
+        ("Watts–Strogatz", SmallWorld(degree=8, rewire=0.1), lambda: nx.watts_strogatz_graph(nodes, 8, 0.1, seed=1)),
+        ("Barabási–Albert", BarabasiAlbert(m=4), lambda: nx.barabasi_albert_graph(nodes, 4, seed=1)),
+    ]
+    bulk = World(nodes, Internet(), None, Mix(laptop=1), Streams(1)).bulk
+    for label, topology, networkx_makes in pairs:
+        theirs = cpu_s(networkx_makes)  # once: it takes seconds
+        ours = min(cpu_s(lambda made=topology: made.csr(nodes, 1)) for _ in range(repeats))  # type: ignore[misc]
+        graph = topology.csr(nodes, 1)
+        laid = min(cpu_s(lambda made=graph: bulk.wire(made)) for _ in range(repeats))  # type: ignore[misc]
+        yield Row(f"building {label}, {nodes:,} nodes of degree 8", ours, "CPU s")
+        name = f"building {label}, NetworkX's time / ours"
+        yield Row.at_least(name, theirs / ours, 8.0, "NetworkX's generator of the same graph, same process")
+        yield Row(f"{name} with the links' latencies looked up", theirs / (ours + laid))
+
+
+world = Bench(
+    "world",
+    "Messages per second, growth with the size of the network, memory, and building of graphs: as ratios to plainer ways.",
+    measure,
+)

@@ -1,0 +1,62 @@
+"""Benches at the size of a toy: that they work, and say what they are to say. Nothing is asserted about time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from decai_sim.benches.bench import alternating, benches
+from decai_sim.benches.flood import flood, peak_memory_bytes
+from decai_sim.benches.peers import bare_heap, simpy_inbox
+from decai_sim.benches.world import measure
+from decai_sim.papers.rows import report
+from decai_sim.world import Ring
+
+
+def test_the_bench_of_the_world_gives_every_figure_of_the_design() -> None:
+    rows = list(measure(nodes=200, items=2, few=50, many=400, messages=3_000, heap_events=2_000, repeats=2))
+    targets = {row.name: row.target for row in rows if row.target}
+    assert list(targets.values()) == ["≥ 0.18", "≥ 0.13", "≥ 4", "≤ 1", "≤ 2", "≥ 8", "≥ 8", "≥ 8"]
+    assert all(math.isfinite(row.value) and row.value > 0 for row in rows)
+    assert all(row.source for row in rows if row.target)
+    keys = ["name", "value", "unit", "target", "meets", "source"]
+    assert all(list(row) == keys for row in report(rows)["rows"])
+
+
+def test_benches_are_found_by_name() -> None:
+    assert set(benches()) >= {"world"}
+    assert all(one.name == name and one.about for name, one in benches().items())
+
+
+@pytest.mark.parametrize("queueing", ["uplink", "both"])
+def test_the_flood_is_the_whole_thing(queueing: str) -> None:
+    done = flood(300, 3, queueing=queueing)  # type: ignore[arg-type]
+    # Each of some 80 % of nodes sends each item to 7 or 8 others; of what is sent, a fifth is for nodes that are away.
+    assert 0.6 * 300 * 7 * 3 < done.sent < 300 * 8 * 3
+    assert 0.6 * done.sent < done.delivered < 0.9 * done.sent
+
+
+def test_the_flood_is_the_same_every_time() -> None:
+    assert flood(200, 2).delivered == flood(200, 2).delivered
+
+
+def test_peers_do_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decai_sim.benches.peers.cpu_s", lambda work: (work(), 1.0)[1])
+    assert bare_heap(10, 500) == 500
+    # On a ring each item comes to its origin from outside and to everybody else over both links at most: n − 1 others, and the
+    # two waves meet in two messages more than are needed, or on an even ring in one.
+    assert simpy_inbox(Ring().csr(9, 0), items=3, rate_per_s=1.0) == 3 * (1 + 8 + 2)
+
+
+def test_turns_alternate() -> None:
+    seen: list[str] = []
+    turns = alternating(2, lambda: seen.append("a") or 1.0, lambda: seen.append("b") or 2.0)  # type: ignore[func-returns-value]
+    assert (seen, turns) == (["a", "b", "a", "b"], [(1.0, 2.0), (1.0, 2.0)])
+
+
+def test_memory_is_that_of_this_process() -> None:
+    before = peak_memory_bytes()
+    block = bytearray(60_000_000)
+    assert before > 30_000_000
+    assert peak_memory_bytes() >= max(before, len(block))
