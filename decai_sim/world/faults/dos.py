@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class DoS(Targeted, kind="dos"):
     """Junk floods the access links of chosen nodes: their queues fill, and everybody else's messages wait in them or are dropped.
 
-    Against a link of rate C, junk of rate r < C leaves C − r for others; with r ≥ C the queue grows for as long as it lasts, or is full.
+    Against a link of rate C, junk of rate r < C leaves C − r for others; with r ≥ C the queue grows until the end or until
+    it is full.
 
     Source: flooding attacks: Mirkovic & Reiher, "A taxonomy of DDoS attack and DDoS defense mechanisms", ACM CCR 34 (2004).
     Assumes: the attackers' own links are no bottleneck.
