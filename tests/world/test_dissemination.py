@@ -299,3 +299,8 @@ def test_more_items_than_announced_are_refused() -> None:
     spread.publish(0, 10)
     with pytest.raises(ScenarioError, match="items: 1 is not allowed"):
         spread.publish(0, 10)
+
+
+def test_a_mesh_is_there_from_the_start() -> None:
+    w = steady(40, RandomRegular(degree=4), latency_s=0.01)
+    assert np.isfinite(published(w, GossipSub(), 0.5, 0).delays_s(0)).all()

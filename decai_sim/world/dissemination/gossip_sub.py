@@ -68,7 +68,7 @@ class GossipSub(Dissemination, kind="gossipsub"):
         order = np.argsort(forth)
         reverse = order[np.searchsorted(forth, back, sorter=order)]
         at.state = _Mesh(at.world.streams.counter("gossipsub", at.box), np.zeros(len(wiring.dst), dtype=bool), reverse)
-        at.world.clock.after(0.0, self._heartbeat, at)
+        self._heartbeat(at)
 
     def _heartbeat(self, at: Spread) -> None:
         import numpy as np
