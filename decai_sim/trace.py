@@ -139,8 +139,13 @@ class Trace:
         count.sent += 1
         count.nbytes += nbytes
         if number % self._every == 0:
-            for column, value in zip(self._message_columns(), (t_s, math.nan, src, dst, code, nbytes, 0), strict=True):
-                column.append(value)
+            self._m_sent.append(t_s)
+            self._m_delivered.append(math.nan)
+            self._m_src.append(src)
+            self._m_dst.append(dst)
+            self._m_kind.append(code)
+            self._m_bytes.append(nbytes)
+            self._m_outcome.append(0)
             self._thin_out()
         return number
 
