@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from decai_sim.sweep import Comparison, compare
 
     topologies = world.topologies
-    network = churn = devices = faults = adversaries = world
+    network = churn = devices = faults = adversaries = dissemination = world
     tasks = partitions = models = learning
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "compare",
     "defenses",
     "devices",
+    "dissemination",
     "faults",
     "flower",
     "kinds",

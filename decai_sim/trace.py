@@ -6,7 +6,7 @@ import hashlib
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -255,13 +255,12 @@ class Trace:
         rows = [count.row(names[code]) for code, count in sorted(self._counts.items(), key=lambda item: names[item[0]])]
         return pd.DataFrame(rows, columns=_TRAFFIC)
 
-    def many_events(self, t_s: np.ndarray, node: np.ndarray, kind: str, detail: str = "") -> None:
-        """As :meth:`event`, of many nodes."""
-        m = len(t_s)
+    def many_events(self, t_s: np.ndarray, node: np.ndarray, kind: str, details: Sequence[str]) -> None:
+        """As :meth:`event`, of many nodes; ``(k,)`` each, ``details`` too."""
         self._e_t.frombytes(t_s.astype("d").tobytes())
         self._e_node.frombytes(node.astype("q").tobytes())
-        self._e_kind.extend(array("q", (self._kinds.code(kind),)) * m)
-        self._e_detail.extend(array("q", (self._details.code(detail),)) * m)
+        self._e_kind.extend(array("q", (self._kinds.code(kind),)) * len(t_s))
+        self._e_detail.extend(map(self._details.code, details))
 
     def events(self) -> pd.DataFrame:
         """Events and decisions as a frame, in the order of their recording: ``t_s, node, kind, detail``."""

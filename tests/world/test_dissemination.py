@@ -304,3 +304,19 @@ def test_more_items_than_announced_are_refused() -> None:
 def test_a_mesh_is_there_from_the_start() -> None:
     w = steady(40, RandomRegular(degree=4), latency_s=0.01)
     assert np.isfinite(published(w, GossipSub(), 0.5, 0).delays_s(0)).all()
+
+
+@pytest.mark.parametrize("how", [Push(), Pull(), PushPull(), GossipSub(), Flood()], ids=lambda how: how.kind)
+def test_overlapping_items_are_recorded_in_order_of_time_however_the_run_is_cut(how: Dissemination) -> None:
+    def events(steps: int) -> Any:
+        w = World(80, Internet(), None, Mix(laptop=1.0), Streams(3), SmallWorld(degree=6))
+        spread = how.start(w, 4)
+        for k in range(4):
+            w.clock.at(0.02 * k, spread.publish, 20 * k, 500)
+        for step in range(1, steps + 1):
+            w.run(30 * step / steps)
+        return w.trace.events()
+
+    whole = events(1)
+    assert whole["t_s"].is_monotonic_increasing
+    assert whole.equals(events(1500))

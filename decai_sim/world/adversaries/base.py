@@ -63,7 +63,9 @@ class Adversary(Targets, Component, family="adversaries"):
 
         who = self.chosen(world, number)
         self.act(world, who, number)
-        world.trace.many_events(np.full(len(who), world.clock.now), np.array(who, dtype=np.int64), "adversary", self.kind)
+        world.trace.many_events(
+            np.full(len(who), world.clock.now), np.array(who, dtype=np.int64), "adversary", [self.kind] * len(who)
+        )
 
 
 def check_all(adversaries: Sequence[Adversary], n: int) -> None:

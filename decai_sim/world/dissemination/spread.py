@@ -161,6 +161,4 @@ class Spread:
     def _first(self, t_s: np.ndarray, nodes: np.ndarray, items: np.ndarray, hops: np.ndarray) -> None:
         self.reached_s[items, nodes] = t_s
         self.hops[items, nodes] = hops
-        for item in np.unique(items).tolist():
-            mine = items == item
-            self.world.trace.many_events(t_s[mine], nodes[mine], "informed", f"item {item}")
+        self.world.trace.many_events(t_s, nodes, "informed", [f"item {item}" for item in items.tolist()])
