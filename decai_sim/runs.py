@@ -154,6 +154,8 @@ class Run:
     def reachability(self, times_s: Sequence[float] | None = None) -> pd.DataFrame:
         """How much of the network could reach each other, over the topology's links and through nodes that were online.
 
+        Partitions are not seen here: they stop messages on links that are still there.
+
         Args:
             times_s: when; by default 21 times from the beginning to the end.
 

@@ -14,13 +14,15 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_python_blocks_run_in_order() -> None:
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, Any] = {"__name__": "readme"}
     for block in blocks:
         app = ROOT / "tests" / "flower_apps" / "digits_fedavg"
         exec(compile(block.replace("path/to/flower_app", str(app)), "README.md", "exec", dont_inherit=True), names)
     assert names["result"].complete
     assert set(names["result"].final) == {"calm", "attacked", "defended"}
+    whole, cut, still_cut, healed, crashed = names["run"].propagation()["reached"]
+    assert max(cut, still_cut, crashed) < 0.6 * min(whole, healed)
     ds.testing.check_attack(names["Silence"]())
 
 

@@ -38,7 +38,7 @@ class Paths:
             ``"fair"``: transfers under way share rates, max–min fairly.
         chunk_bytes: messages larger than this travel in chunks; None: whole.
         queue_bytes: what an access queue holds before it drops; ``inf``: everything.
-        link_bps: the most one link carries, bits per second; ``inf``: its ends decide.
+        link_bps: the most at which a message travels over a link, bits per second; ``inf``: the ends decide.
     """
 
     def __init__(
@@ -177,7 +177,8 @@ class Internet(Network):
         chunk_bytes: larger messages travel in chunks of this size; None: whole.
         retransmit: how often a lost message is sent again.
         queue_bytes: what an access queue holds before it drops messages; None: everything.
-        link_bps: the most one link between two nodes carries, bits per second; None: its ends decide.
+        link_bps: the most at which a message travels over any link, bits per second; messages on one link at once do not share
+            it. None: the ends decide.
 
     Example:
         >>> import numpy as np

@@ -25,7 +25,8 @@ class DoS(Targeted, kind="dos"):
     Source: flooding attacks: Mirkovic & Reiher, "A taxonomy of DDoS attack and DDoS defense mechanisms", ACM CCR 34 (2004).
     Assumes: the attackers' own links are no bottleneck.
     Deviations: junk arrives once per tick, as one piece; it fills the queues of both directions, since a flood of requests calls
-        forth answers, and is not among the messages of the trace.
+        forth answers, and is not among the messages of the trace. A network without download queues (``queueing="uplink"``, the
+        default) has only those for uploads to fill, and an ideal one has none.
 
     Attributes:
         rate_bps: junk per node, bits per second.

@@ -17,7 +17,8 @@ class Loss(Component, family="loss"):
         """``(size,)`` bool: a stretch of one link's history; entry ``i`` says whether the ``i``-th message in a row is lost.
 
         All links of a world share one long table: each starts at a place of its own and walks along it, so that losses which come
-        in bursts stay together.
+        in bursts stay together. Of messages that :meth:`Bulk.send` sends, to others than along prepared links, each looks up a
+        place of its own: their losses come at the same rate, but not in bursts.
 
         Args:
             size: how many messages, 1 or more.
