@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+T = TypeVar("T")
 
 
 class DecaiError(Exception):
@@ -22,6 +26,27 @@ class StalledError(DecaiError, RuntimeError):
 
 class RunStoppedError(DecaiError):
     """A run was asked to stop before its end; what it had measured is kept."""
+
+
+def for_each(field: str, parts: Sequence[T], act: Callable[[int, T], object]) -> None:
+    """Do something with every part of a list of a scenario, given its number and itself.
+
+    Raises:
+        ScenarioError: what ``act`` raised, its line beginning with ``field.`` and the number.
+
+    Example:
+        >>> def check(number, share):
+        ...     if share > 1:
+        ...         raise ScenarioError(f"share: {share} is not allowed: at most 1")
+        >>> for_each("faults", [0.5, 2], check)
+        Traceback (most recent call last):
+        decai_sim.errors.ScenarioError: faults.1.share: 2 is not allowed: at most 1
+    """
+    for number, part in enumerate(parts):
+        try:
+            act(number, part)
+        except ScenarioError as error:
+            raise ScenarioError(f"{field}.{number}.{error}") from None
 
 
 def explain(error: ValidationError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from decai_sim.benches.bench import Bench, alternating, cpu_s, middle_ratio
@@ -118,9 +119,9 @@ def building(nodes: int, repeats: int) -> Iterator[Row]:
     bulk = World(nodes, Internet(), None, Mix(laptop=1), Streams(1)).bulk
     for label, topology, networkx_makes in pairs:
         theirs = cpu_s(networkx_makes)  # once: it takes seconds
-        ours = min(cpu_s(lambda made=topology: made.csr(nodes, 1)) for _ in range(repeats))  # type: ignore[misc]
+        ours = min(cpu_s(partial(topology.csr, nodes, 1)) for _ in range(repeats))
         graph = topology.csr(nodes, 1)
-        laid = min(cpu_s(lambda made=graph: bulk.wire(made)) for _ in range(repeats))  # type: ignore[misc]
+        laid = min(cpu_s(partial(bulk.wire, graph)) for _ in range(repeats))
         yield Row(f"building {label}, {nodes:,} nodes of degree 8", ours, "CPU s")
         name = f"building {label}, NetworkX's time / ours"
         yield Row.at_least(name, theirs / ours, 8.0, "NetworkX's generator of the same graph, same process")

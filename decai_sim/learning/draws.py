@@ -23,11 +23,12 @@ class DrawnFrom(TorchFunctionMode):
         generator: of the device that the draws are for.
 
     Example:
-        >>> with DrawnFrom(torch.Generator().manual_seed(1)):
-        ...     layer = torch.nn.Linear(2, 3)
-        >>> _ = torch.manual_seed(1)
-        >>> torch.equal(layer.weight, torch.nn.Linear(2, 3).weight)
-        True
+        >>> before, layers = torch.get_rng_state(), []
+        >>> for _ in range(2):
+        ...     with DrawnFrom(torch.Generator().manual_seed(1)):
+        ...         layers.append(torch.nn.Linear(2, 3))
+        >>> torch.equal(layers[0].weight, layers[1].weight), torch.equal(before, torch.get_rng_state())
+        (True, True)
     """
 
     def __init__(self, generator: torch.Generator) -> None:

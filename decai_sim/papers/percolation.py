@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from decai_sim.papers.claims import Profile, claim
@@ -66,12 +67,12 @@ def percolation(profile: Profile) -> Iterator[Row]:
         yield from median(
             f"BA, hubs first: largest part after {share:.0%}",
             [float(largest[at]) for largest, _, _ in hubs],
-            lambda name, value, wanted=wanted, peer=peer: Row.near(name, value, "", wanted, 0.03, peer),  # type: ignore[misc]
+            partial(Row.near, unit="", wanted=wanted, by=0.03, source=peer),
         )
         yield from median(
             f"BA with preference by degree + 1, hubs first: largest part after {share:.0%}",
             [float(largest[at]) for largest, _, _ in shifted],
-            lambda name, value, wanted=(0.89, 0.71)[i]: Row.near(name, value, "", wanted, 0.03, _SHIFTED),  # type: ignore[misc]
+            partial(Row.near, unit="", wanted=(0.89, 0.71)[i], by=0.03, source=_SHIFTED),
         )
         weaker = max(float(largest[at]) - float(other[1][i]) for (largest, _, _), other in zip(hubs, peers, strict=True))
         name = f"largest part after {share:.0%}, hubs first: BA less ER, at most"

@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import html
 import json
-import os
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import traitlets
 
 from decai_sim.errors import ScenarioError
+from decai_sim.files import whole
 from decai_sim.viz.layout import each_once, positions
 from decai_sim.viz.palette import BYZANTINE, ONLINE, STATES, shown_as
 from decai_sim.viz.replay import Replay, count
@@ -200,15 +200,8 @@ class NetworkView(anywidget.AnyWidget):
             for name, value in values.items()
         }
         page = _page(self.about["title"] or "Network", state)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
+        with whole(target) as part:
             part.write_text(page, encoding="utf-8")
-            os.replace(part, target)
-        except OSError as error:
-            raise ScenarioError(f"path: {str(target)!r} is not allowed: {error.strerror or error}") from None
-        finally:
-            if part.is_file():
-                part.unlink()
         return target
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from decai_sim.component import Component
-from decai_sim.errors import ScenarioError
+from decai_sim.errors import for_each
 from decai_sim.world.targets import Targets
 
 if TYPE_CHECKING:
@@ -74,11 +74,7 @@ def check_all(adversaries: Sequence[Adversary], n: int) -> None:
     Raises:
         ScenarioError: one does not suit it; one line that begins with ``adversaries.`` and its number.
     """
-    for number, adversary in enumerate(adversaries):
-        try:
-            adversary.check(n)
-        except ScenarioError as error:
-            raise ScenarioError(f"adversaries.{number}.{error}") from None
+    for_each("adversaries", adversaries, lambda _, adversary: adversary.check(n))
 
 
 def install_all(adversaries: Sequence[Adversary], world: World) -> None:
@@ -96,11 +92,7 @@ def install_all(adversaries: Sequence[Adversary], world: World) -> None:
         decai_sim.errors.ScenarioError: adversaries.0.nodes: 7 is not allowed: nodes are numbered from 0 to 2
     """
     check_all(adversaries, world.n)
-    for number, adversary in enumerate(adversaries):
-        try:
-            adversary.install(world, number)
-        except ScenarioError as error:
-            raise ScenarioError(f"adversaries.{number}.{error}") from None
+    for_each("adversaries", adversaries, lambda number, adversary: adversary.install(world, number))
 
 
 def among(world: World, nodes: Iterable[int]) -> np.ndarray:

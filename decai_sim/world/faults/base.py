@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from decai_sim.component import Component
-from decai_sim.errors import ScenarioError
+from decai_sim.errors import for_each
 
 if TYPE_CHECKING:
     from decai_sim.world.world import World
@@ -49,11 +49,7 @@ def check_all(faults: Sequence[Fault], n: int) -> None:
     Raises:
         ScenarioError: one does not suit it; one line that begins with ``faults.`` and its number.
     """
-    for number, fault in enumerate(faults):
-        try:
-            fault.check(n)
-        except ScenarioError as error:
-            raise ScenarioError(f"faults.{number}.{error}") from None
+    for_each("faults", faults, lambda _, fault: fault.check(n))
 
 
 def install_all(faults: Sequence[Fault], world: World) -> None:
@@ -71,11 +67,7 @@ def install_all(faults: Sequence[Fault], world: World) -> None:
         decai_sim.errors.ScenarioError: faults.0.nodes: 7 is not allowed: nodes are numbered from 0 to 2, -1 is the server
     """
     check_all(faults, world.n)
-    for number, fault in enumerate(faults):
-        try:
-            fault.install(world, number)
-        except ScenarioError as error:
-            raise ScenarioError(f"faults.{number}.{error}") from None
+    for_each("faults", faults, lambda number, fault: fault.install(world, number))
 
 
 def note(world: World, detail: str, node: int = -1) -> None:
