@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -21,11 +21,21 @@ class ScenarioError(DecaiError, ValueError):
 
 
 class StalledError(DecaiError, RuntimeError):
-    """A wait in virtual time that can never end."""
+    """A wait in virtual time that can never end.
+
+    Attributes:
+        run: where somebody's own Flower apps were run, what there is of their :class:`~decai_sim.Run`; else None.
+    """
+
+    run: Any = None
 
 
 class RunStoppedError(DecaiError):
     """A run was asked to stop before its end; what it had measured is kept."""
+
+
+class MemoryLimitError(DecaiError, MemoryError):
+    """More models than the machine has memory for."""
 
 
 def for_each(field: str, parts: Sequence[T], act: Callable[[int, T], object]) -> None:

@@ -184,8 +184,12 @@ class RunView(ipywidgets.VBox):
                 if before is None or outcome.complete or not before[0].complete:
                     self._done.pop(scenario.id, None)
                     self._done[scenario.id] = outcome, said
-                how = "Finished" if outcome.complete else "Stopped"
-                self._say(f"{how} after {len(outcome.rounds)} rounds. Change something and press Run again to compare.")
+                how = "Finished" if outcome.complete else "Stopped" if outcome.stalled is None else "Stalled"
+                after = f"{how} after {len(outcome.rounds)} rounds"
+                if outcome.stalled is None:
+                    self._say(f"{after}. Change something and press Run again to compare.")
+                else:
+                    self._complain(f"{after}: {outcome.stalled}")
             else:
                 self._complain(outcome)
             self._show()

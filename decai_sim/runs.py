@@ -10,6 +10,7 @@ import platform
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from decai_sim.component import whole_share
-from decai_sim.errors import RunStoppedError, ScenarioError
+from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
 from decai_sim.files import whole
 from decai_sim.protocols.base import Lab
 from decai_sim.scenario import Scenario
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from decai_sim.defenses import Rule
+    from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
     from decai_sim.viz.network_view import NetworkView
     from decai_sim.viz.replay import Replay
 
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic")
+STALLED = "the run stalled"
+"""How the warning of it begins."""
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections")
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
 
@@ -55,15 +59,20 @@ class Run:
         scenario: what was run.
         rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down``; bytes are cumulative and
             count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers among the replies.
-        nodes: ``node, region, device, byzantine, n_samples, online_s, bytes_up, bytes_down``.
+        nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down``; ``adversary`` is the
+            kind of network adversary that a node is, or None.
         events: ``t_s, node, kind, detail``.
         messages: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``; the server is node −1. Of more than four million
             messages every second, fourth, … is kept: ``messages.attrs["every"]`` says which.
-        traffic: what all messages of each kind amount to: ``kind, messages, bytes, delivered, lost, offline, expired,
-            bytes_delivered, mean_delay_s, mean_queued_s, max_queued_s``.
+        traffic: what all messages of each kind amount to: ``kind, messages, bytes, bytes_sent, delivered, lost, offline, expired,
+            bytes_delivered, mean_delay_s, mean_queued_s, max_queued_s``. ``bytes`` counts each message once, ``bytes_sent`` and
+            the nodes' ``bytes_up`` every time it was sent again.
+        detections: what failure detectors found: ``t_s, observer, node, state, wrong, delay_s, first``. State ``suspect``: the
+            observer (−1: the server) has not heard of the node for too long; ``dead``: it has given it up. ``wrong``: the node
+            was there; otherwise ``delay_s`` says for how long it had been gone, and ``first`` that nobody had found out before.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
-        complete: False if the run was stopped before its end.
+        complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
         provenance: scenario, seed, versions, git state, wall and virtual time.
         model: the final model's parameters ``(d,)``, where there is a single one.
     """
@@ -74,6 +83,7 @@ class Run:
     events: pd.DataFrame
     messages: pd.DataFrame
     traffic: pd.DataFrame
+    detections: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -88,6 +98,12 @@ class Run:
     def accuracy(self) -> float:
         """Test accuracy after the last round, 0…1; not a number if there was none."""
         return float(self.rounds["accuracy"].iloc[-1]) if len(self.rounds) else float("nan")
+
+    @property
+    def stalled(self) -> str | None:
+        """Who waited, in virtual time, for what could not come, if that is how the run ended; None: it is not."""
+        reason: str | None = self.provenance.get("stalled")
+        return reason
 
     def summary(self) -> dict[str, Any]:
         """The run in a few figures."""
@@ -124,6 +140,8 @@ class Run:
             "virtual time": duration(3600 * s["virtual_hours"]),
             "traffic": f"{s['gigabytes']:.2f} GB in {s['messages']:,} messages",
         }
+        if self.stalled:
+            cells["ended early"] = self.stalled
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(k)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>"
             for k, v in cells.items()
@@ -137,12 +155,16 @@ class Run:
         return f"half of the nodes reached in {median_s:.3g} s" if math.isfinite(median_s) else "half of the nodes not reached"
 
     def replay(self) -> Replay:
-        """What state every node was in when: online, informed, training, rejected by the rule; for the network view."""
+        """What state every node was in when: online, informed, training, rejected by the rule; for the network view.
+
+        Network adversaries are marked as Byzantine.
+        """
         from decai_sim.viz.replay import Replay
 
-        return Replay.of(
-            self.events, self.nodes["byzantine"].to_numpy(dtype=bool), self.provenance["virtual_s"], self.rounds["t_s"].to_numpy()
-        )
+        byzantine = self.nodes["byzantine"].to_numpy(dtype=bool)
+        if "adversary" in self.nodes:  # not in runs saved before there was the column
+            byzantine = byzantine | self.nodes["adversary"].notna().to_numpy()
+        return Replay.of(self.events, byzantine, self.provenance["virtual_s"], self.rounds["t_s"].to_numpy())
 
     def online(self) -> pd.DataFrame:
         """How many nodes were online when: ``t_s, online``, a row for every change, the first at 0."""
@@ -154,7 +176,8 @@ class Run:
     def reachability(self, times_s: Sequence[float] | None = None) -> pd.DataFrame:
         """How much of the network could reach each other, over the topology's links and through nodes that were online.
 
-        Partitions are not seen here: they stop messages on links that are still there.
+        While the network is partitioned, links between its parts do not count. What adversaries drop and what is lost at random
+        does not show here, nor how the links of a time-varying topology change: counted are those at the beginning.
 
         Args:
             times_s: when; by default 21 times from the beginning to the end.
@@ -167,12 +190,22 @@ class Run:
             ScenarioError: the topology has no graph on so many nodes.
         """
         from decai_sim.world.graphs import components
+        from decai_sim.world.topologies import wiring
 
         graph, replay = self.scenario.csr(), self.replay()
+        low, high = wiring.links(graph)
+        moves = self.events[(self.events["kind"] == "part") & (self.events["node"] >= 0)]
+        moved_s, who = moves["t_s"].to_numpy(dtype=float), moves["node"].to_numpy(dtype=np.int64)
+        to = moves["detail"].astype(str).str.removeprefix("part ").astype(np.int64).to_numpy()
         rows = []
         for t_s in np.linspace(0, self.provenance["virtual_s"], 21) if times_s is None else times_s:
             alive = (replay.states(float(t_s)) & ONLINE) > 0
-            sizes, n = components(graph, alive), int(alive.sum())
+            part = np.zeros(len(alive), dtype=np.int64)
+            known = int(np.searchsorted(moved_s, t_s, side="right"))
+            part[who[:known]] = to[:known]  # of several assignments the last stays
+            whole = part[low] == part[high]
+            there = graph if whole.all() else wiring.from_links(len(alive), low[whole], high[whole])
+            sizes, n = components(there, alive), int(alive.sum())
             pairs = float((sizes * (sizes - 1.0)).sum() / (n * (n - 1.0))) if n > 1 else math.nan
             rows.append({"t_s": float(t_s), "online": n, "largest": sizes.max() / n if n > 1 else math.nan, "pairs": pairs})
         return pd.DataFrame(rows, columns=["t_s", "online", "largest", "pairs"]).assign(run_id=self.run_id)
@@ -221,7 +254,8 @@ class Run:
         graph: Any
         try:
             graph = scenario.graph()
-            caption = f"Links: {kind}{'' if used else '; not used here, where all nodes talk to a server'}."
+            varies = "; they change as the run goes on, drawn as at its beginning" if scenario.topology.time_varying else ""
+            caption = f"Links: {kind}{varies if used else '; not used here, where all nodes talk to a server'}."
         except ScenarioError as error:
             if used:
                 raise
@@ -349,6 +383,7 @@ def run(
     on_round: Callable[[dict[str, Any]], object] | None = None,
     stop: threading.Event | None = None,
     device: str = "auto",
+    engine: EngineModel | None = None,
 ) -> Run:
     """Run a scenario.
 
@@ -359,13 +394,16 @@ def run(
         on_round: called after each round with its row of :attr:`Run.rounds`, in a thread of the run's own.
         stop: ends the run within about a second when set.
         device: where tensors live: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        engine: what Flower's own engine would add to the work of a ``federated`` scenario: polls, and processes that start for
+            every message; None: nothing.
 
     Returns:
-        The :class:`Run`; after Ctrl-C or ``stop``, what there is of it, with ``complete`` False.
+        The :class:`Run`; after Ctrl-C or ``stop``, what there is of it, with ``complete`` False; likewise, with a warning, if
+        somebody waits in virtual time for what cannot come, such as for a server that has crashed for good:
+        :attr:`Run.stalled` says who.
 
     Raises:
         ScenarioError: the scenario cannot be run, or ``live`` was asked for outside a notebook; nothing has been run then.
-        StalledError: somebody waits, in virtual time, for what cannot come.
 
     Example:
         >>> import decai_sim as ds
@@ -374,6 +412,8 @@ def run(
         >>> len(r.rounds), r.complete, r.accuracy > 0.3
         (2, True, True)
     """
+    if engine is not None and scenario.protocol.kind != "federated":
+        raise ScenarioError(f"engine: {engine!r} is not allowed with protocol {scenario.protocol.kind!r}: only with 'federated'")
     watchers = [] if on_round is None else [on_round]
     if live:
         from decai_sim.viz.live import LiveFigure
@@ -382,7 +422,7 @@ def run(
         figure = LiveFigure.displayed()
         watchers.append(figure.add)
     total = scenario.protocol.total_rounds
-    result = _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, total, watchers)
+    result = _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, total, watchers, engine=engine)
     if live:
         figure.draw()
     return result
@@ -428,7 +468,7 @@ def run_apps(
         finally:
             lab.rounds += host.grid.rounds if host.grid is not None else []
 
-    return _execute(scenario, work, False, None, "auto", None)
+    return _execute(scenario, work, False, None, "auto", None, foreign=True)
 
 
 def _execute(
@@ -439,15 +479,21 @@ def _execute(
     device: str,
     total: int | None,
     watchers: Sequence[Callable[[dict[str, Any]], object]] = (),
+    *,
+    foreign: bool = False,
+    engine: EngineModel | None = None,
 ) -> Run:
     from tqdm.auto import tqdm
 
-    scenario.check()
+    scenario.check(foreign=foreign)
     began = time.perf_counter()
     streams = Streams(scenario.seed)
-    world = World(scenario.nodes, scenario.network, scenario.churn, scenario.devices, streams, scenario.topology)
+    world = World(
+        scenario.nodes, scenario.network, scenario.churn, scenario.devices, streams, scenario.topology, scenario.membership
+    )
     adversaries.install_all(scenario.adversaries, world)
     faults.install_all(scenario.faults, world)
+    world.watch()
     byzantine: frozenset[int] = frozenset()
     if scenario.attack is not None:
         count = whole_share(scenario.attack.fraction, scenario.nodes)
@@ -472,15 +518,34 @@ def _execute(
         defense=scenario.defense,
         device=_device(device),
         stop=stop,
+        engine=engine,
         on_round=on_round,
     )
-    complete = True
+    complete, stall = True, None
     with bar:
         try:
             work(lab)
         except (KeyboardInterrupt, RunStoppedError):
             complete = False
-    return _collect(scenario, lab, complete, time.perf_counter() - began)
+        except StalledError as error:
+            complete, stall = False, error
+    result = _collect(scenario, lab, complete, None if stall is None else str(stall), time.perf_counter() - began)
+    if stall is not None and foreign:
+        stall.run = result
+        raise stall
+    if stall is not None:
+        warnings.warn(f"{STALLED} after {len(result.rounds)} rounds: {stall}", RuntimeWarning, stacklevel=3)
+    if complete:
+        _warn_of_adversaries_in_vain(result)
+    return result
+
+
+def _warn_of_adversaries_in_vain(run: Run) -> None:
+    kinds = frozenset(run.traffic["kind"])
+    for number, adversary in enumerate(run.scenario.adversaries):
+        missed = adversary.in_vain(kinds)
+        if missed:
+            warnings.warn(f"adversaries.{number}.{missed}", RuntimeWarning, stacklevel=4)
 
 
 def writable(folder: str | Path) -> Path:
@@ -533,10 +598,11 @@ def _row(record: dict[str, Any], byzantine: frozenset[int]) -> dict[str, Any]:
     return {name: whole.get(name, math.nan) for name in _ROUND_COLUMNS}
 
 
-def _collect(scenario: Scenario, lab: Lab, complete: bool, wall_s: float) -> Run:
+def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, wall_s: float) -> Run:
     world = lab.world
     n = world.n
     known = "problem" in vars(lab)
+    events = world.trace.events()
     frames = {
         "rounds": pd.DataFrame([_row(record, lab.byzantine) for record in lab.rounds], columns=list(_ROUND_COLUMNS)),
         "nodes": pd.DataFrame(
@@ -545,33 +611,53 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, wall_s: float) -> Run
                 "region": world.paths.regions[:-1],
                 "device": world.devices,
                 "byzantine": [node in lab.byzantine for node in range(n)],
+                "adversary": _adversaries(events, n),
                 "n_samples": lab.problem.n_samples if known else pd.array([pd.NA] * n, dtype="Int64"),
                 "online_s": world.nodes.online_s(),
                 "bytes_up": world.links.bytes_up[:-1],
                 "bytes_down": world.links.bytes_down[:-1],
             }
         ),
-        "events": world.trace.events(),
+        "events": events,
         "messages": world.trace.messages(),
         "traffic": world.trace.traffic(),
+        "detections": world.watch().detections(),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)
     digest = world.trace.digest()
     provenance = {
-        "run_id": scenario.id,
-        "scenario": scenario.to_config(),
-        "seed": scenario.seed,
+        **provenance_of(scenario),
         "complete": complete,
+        "stalled": stalled,
         "trace_digest": digest,
         "virtual_s": world.clock.now,
         "wall_s": round(wall_s, 3),
         "device": lab.device,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
-        "git": _git_state(),
+        "engine": None if lab.engine is None else lab.engine.model_dump(),
     }
     model = lab.model.cpu().numpy() if lab.model is not None else None
     return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
+
+
+def _adversaries(events: pd.DataFrame, n: int) -> list[str | None]:
+    """What kind of network adversary each node is; kinds of one node are joined."""
+    found: list[str | None] = [None] * n
+    noted = events[events["kind"] == "adversary"]
+    for node, kind in zip(noted["node"].tolist(), noted["detail"].astype(str), strict=True):
+        found[node] = kind if found[node] is None else f"{found[node]}, {kind}"
+    return found
+
+
+def provenance_of(scenario: Scenario) -> dict[str, Any]:
+    """Where results of a scenario come from: the scenario, its seed, versions, git state."""
+    return {
+        "run_id": scenario.id,
+        "scenario": scenario.to_config(),
+        "seed": scenario.seed,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
+        "git": _git_state(),
+    }
 
 
 def _version(name: str) -> str | None:

@@ -24,7 +24,9 @@ from decai_sim.world import (
     Devices,
     Fault,
     Given,
+    Heartbeat,
     Ideal,
+    Membership,
     Mix,
     Network,
     SmallWorld,
@@ -32,6 +34,8 @@ from decai_sim.world import (
     adversaries,
     faults,
 )
+from decai_sim.world.adversaries import Carried, Flooding
+from decai_sim.world.adversaries.flooding import JUNK
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -102,6 +106,7 @@ class Scenario(Description):
         network: latency, rates, loss.
         churn: when nodes are online; None: always.
         devices: how fast nodes compute.
+        membership: who watches who is there; the server always keeps a list.
         faults: what goes wrong in the world, and when.
         adversaries: nodes that tamper with what the network carries.
         task: data, partition and model.
@@ -126,6 +131,7 @@ class Scenario(Description):
     network: field_of(Network) = Ideal()  # type: ignore[valid-type]
     churn: field_of(Churn) | None = None  # type: ignore[valid-type]
     devices: field_of(Devices) = Mix(laptop=1.0)  # type: ignore[valid-type]
+    membership: field_of(Membership) = Heartbeat()  # type: ignore[valid-type]
     faults: tuple[field_of(Fault), ...] = ()  # type: ignore[valid-type]
     adversaries: tuple[field_of(Adversary), ...] = ()  # type: ignore[valid-type]
     task: field_of(Task) = FashionMNIST()  # type: ignore[valid-type]
@@ -225,28 +231,49 @@ class Scenario(Description):
         adversaries.install_all(self.adversaries, world)
         return world.graph
 
-    def check(self) -> None:
+    def check(self, *, foreign: bool = False) -> None:
         """Find what would stop a run before anything runs.
 
+        Args:
+            foreign: whether somebody's own Flower apps will run in the place of the protocol.
+
         Raises:
-            ScenarioError: a file of the scenario is missing or wrong, the topology is not connected and must be, a fault or an
-                adversary is about nodes that there are not, or protocol, attack, defense and task do not suit each other.
+            ScenarioError: a file of the scenario is missing or wrong, the topology is not connected and must be, or has nodes
+                that the scenario does not have, a fault or an adversary is about nodes that there are not, an adversary tampers
+                with what nobody sends, or protocol, attack, defense and task do not suit each other.
         """
         self.protocol.check(self.nodes, self.attack, self.defense)
         faults.check_all(self.faults, self.nodes)
-        adversaries.check_all(self.adversaries, self.nodes)
+        adversaries.check_all(self.adversaries, self.nodes, self._carried(foreign))
+        self.network.check(self.nodes)
+        if self.churn is not None:
+            self.churn.check(self.nodes)
         if isinstance(self.attack, DataAttack):
             self.attack.check(self.task.load().classes)
         if self.protocol.needs_connected or isinstance(self.topology, Given) or hasattr(self.topology, "path"):
             import networkx as nx
 
             graph = self.graph()
-            if self.protocol.needs_connected and not nx.is_connected(graph):
+            # Rounds of a time-varying topology need not be connected each.
+            if self.protocol.needs_connected and not self.topology.time_varying and not nx.is_connected(graph):
                 parts = nx.number_connected_components(graph)
                 raise ScenarioError(
                     f"topology: {_brief(self.topology)} is not allowed: protocol {self.protocol.kind!r} needs a connected graph, "
                     f"this one has {parts} parts"
                 )
+
+    def _carried(self, foreign: bool) -> Carried:
+        """What the network will carry."""
+        if foreign:
+            return Carried("flower", among_nodes=False, relayed=False)
+        protocol, kinds = self.protocol, self.protocol.kinds
+        if self.topology.time_varying:
+            kinds = None  # keeping links up may take messages of its own
+        if kinds is not None:
+            kinds |= {*self.membership.kinds}
+        if kinds is not None and any(isinstance(adversary, Flooding) for adversary in self.adversaries):
+            kinds |= {JUNK}
+        return Carried(protocol.kind, protocol.uses_topology, protocol.relays, kinds)
 
 
 def _brief(topology: Topology) -> str:

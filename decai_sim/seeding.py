@@ -7,7 +7,8 @@ seed as entropy and the stream's name as ``spawn_key`` (NumPy manual, "Parallel 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,12 +102,27 @@ class Counter:
         """
         import numpy as np
 
-        z = np.full(np.broadcast_shapes(*(np.shape(part) for part in address)), self._key, np.uint64)
-        for part in address:
-            z ^= np.asarray(part, np.int64).view(np.uint64)
-            z += np.uint64(0x9E3779B97F4A7C15)
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z ^= z >> np.uint64(31)
-        uniform: np.ndarray = ((z >> np.uint64(12)) + 0.5) / (1 << 52)
+        parts = [np.asarray(part, np.int64).view(np.uint64) for part in address]
+        z = np.full(np.broadcast(*parts).shape, self._key, np.uint64)
+        shifted = np.empty_like(z)
+        # In place: where there are few addresses, making arrays takes longer than what is done with them.
+        gamma, *mix, last, fraction = _constants()
+        for part in parts:
+            z ^= part
+            z += gamma
+            for shift, factor in mix:
+                z ^= np.right_shift(z, shift, out=shifted)
+                z *= factor
+            z ^= np.right_shift(z, last, out=shifted)
+        uniform: np.ndarray = ((z >> fraction) + 0.5) / (1 << 52)
         return uniform
+
+
+@cache
+def _constants() -> tuple[Any, ...]:
+    """Those of SplitMix64, and how many bits are too many for a fraction."""
+    import numpy as np
+
+    word = np.uint64
+    mix = (word(30), word(0xBF58476D1CE4E5B9)), (word(27), word(0x94D049BB133111EB))
+    return word(0x9E3779B97F4A7C15), *mix, word(31), word(12)

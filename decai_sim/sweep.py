@@ -25,7 +25,7 @@ class Comparison:
 
     Attributes:
         runs: per label its runs, in the order of the seeds; a run that was stopped or failed is left out.
-        failures: ``label, seed, error`` of runs that could not be done.
+        failures: ``label, seed, error`` of runs that could not be done, or stalled.
         complete: False if the comparison was stopped before its end.
     """
 
@@ -158,13 +158,14 @@ def compare(
         with tqdm(total=len(jobs), unit="run", disable=not progress) as bar:
             for index, outcome in results:
                 label, scenario = jobs[index]
-                if isinstance(outcome, Run):
+                if isinstance(outcome, Run) and outcome.stalled is None:
                     if not outcome.complete:
                         raise KeyboardInterrupt
                     done[index] = outcome
                     bar.set_postfix_str(f"{label}: {outcome.accuracy:.1%}", refresh=False)
                 else:
-                    result.failures.append({"label": label, "seed": scenario.seed, "error": str(outcome)})
+                    error = outcome.stalled if isinstance(outcome, Run) else str(outcome)
+                    result.failures.append({"label": label, "seed": scenario.seed, "error": error})
                 bar.update()
     except KeyboardInterrupt:
         result.complete = False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from decai_sim.component import Component
     from decai_sim.defenses.base import Context, Mixing, Rule
     from decai_sim.learning.models import Model
+    from decai_sim.learning.optimisers import Optimiser
     from decai_sim.learning.partitions import Partition
     from decai_sim.learning.tasks import Task
     from decai_sim.protocols.base import Protocol
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from decai_sim.world.dissemination.base import Dissemination
     from decai_sim.world.faults.base import Fault
     from decai_sim.world.latency.base import Delays, Latency
+    from decai_sim.world.link_rates.base import LinkRates
     from decai_sim.world.loss.base import Loss
+    from decai_sim.world.membership.base import Membership
     from decai_sim.world.network import Network, Paths
     from decai_sim.world.topologies.base import Topology
 
@@ -42,9 +45,12 @@ __all__ = [
     "check_dissemination",
     "check_fault",
     "check_latency",
+    "check_link_rates",
     "check_loss",
+    "check_membership",
     "check_model",
     "check_network",
+    "check_optimiser",
     "check_partition",
     "check_protocol",
     "check_task",
@@ -338,6 +344,8 @@ def check_topology(topology: Topology, nodes: int = 20) -> None:
         linked = set(zip(coo.row.tolist(), coo.col.tolist(), strict=True))
         _require(linked == ends, topology, "csr and build differ")
         _check_rounds(topology, matrix, n)
+        if topology.time_varying:
+            _check_in_a_run(topology, n)
     _require(nodes in sizes or 16 in sizes, topology, f"has no graph on {nodes} nodes")
 
 
@@ -366,6 +374,25 @@ def _check_rounds(topology: Topology, whole: Any, n: int) -> None:
         _require(abs(topology.at(n, 3, period) - made[0]).nnz == 0, topology, f"does not begin again after {period} rounds")
         ever = sum(one + one.T for one in made)
         _require(((ever != 0) != (whole != 0)).nnz == 0, topology, "csr does not hold the links of all rounds")
+
+
+def _check_in_a_run(topology: Topology, n: int) -> None:
+    """That links which vary from round to round do so in a world, the same for the same seed."""
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Ideal, Mix, World
+
+    with _Untouched(topology, ()):
+        world, again = (World(n, Ideal(), None, Mix(laptop=1), Streams(3), topology) for _ in range(2))
+        overlay, first = world.overlay, world.contacts
+        if overlay is None:
+            raise AssertionError(f"{topology!r}: is time-varying, and has nothing that changes its links in a run")
+        for each in (world, again):
+            each.use_links()
+            each.run(2.5 * overlay.period_s)
+    _check_adjacency(topology, world.contacts, n)
+    _require(abs(world.contacts - again.contacts).nnz == 0, topology, "differs in a run for the same seed")
+    varies = abs(topology.at(n, 3, 2) - topology.at(n, 3, 0)).nnz
+    _require(not varies or abs(world.contacts - first).nnz, topology, "stays as it is in a run")
 
 
 def check_network(network: Network) -> None:
@@ -436,6 +463,29 @@ def check_latency(latency: Latency) -> None:
         delays, again = (latency.links(regions, Streams(3)) for _ in range(2))
     _check_delays(latency, delays, again, 8)
     _require((delays.bases_s(np.zeros(7, int), np.arange(1, 8)) > 0).all(), latency, "has a latency that is not above 0")
+
+
+def check_link_rates(rates: LinkRates) -> None:
+    """Check that ``rates`` gives links, of 8 nodes and a server, capacities above 0 that depend on seed and ends alone.
+
+    Example:
+        >>> from decai_sim.world.link_rates import Lognormal
+        >>> check_link_rates(Lognormal(sigma=0.8))
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+
+    _check_parsed(rates, "link_rates")
+    src, dst = np.array([(a, b) for a in range(-1, 8) for b in range(-1, 8) if a != b]).T
+    with _Untouched(rates, ()):
+        rates.check(8)
+        links, again = (rates.links(8, Streams(3)) for _ in range(2))
+        together = links.bps(src, dst)
+        backwards = [float(again.bps(src[i : i + 1], dst[i : i + 1])[0]) for i in reversed(range(len(src)))]
+    _require(together.shape == (len(src),), rates, "bps does not return one capacity for each link")
+    _require((together > 0).all(), rates, "has a capacity that is not above 0")
+    _require(together.tolist() == backwards[::-1], rates, "a link's capacity depends on what was asked before")
 
 
 def check_loss(loss: Loss) -> None:
@@ -641,10 +691,105 @@ def check_dissemination(dissemination: Dissemination) -> None:
     _require((sent["delivered"] * 1000 >= sent["bytes_delivered"]).all(), dissemination, "sends more than one item in a message")
     carried = int(sent.loc[sent["bytes_delivered"] == 1000 * sent["delivered"], "delivered"].sum())
     _require(carried >= 2 * 29, dissemination, "items travel without a message")
+    unsaid = set(sent["kind"]) - set(dissemination.kinds or sent["kind"])
+    _require(not unsaid, dissemination, f"sends messages of kind {', '.join(sorted(unsaid))}, which its kinds do not name")
+
+
+def check_membership(membership: Membership) -> None:
+    """Check that ``membership`` finds out who is gone, suspects nobody else where nothing is lost, and takes back who returns.
+
+    It watches 12 nodes, spread over the regions of ``bitcoin-2019``, of which two fail, one of them for a time.
+
+    Example:
+        >>> from decai_sim.world.membership import Heartbeat
+        >>> check_membership(Heartbeat(period_s=10))
+    """
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Crash, Internet, Mix, World
+
+    _check_parsed(membership, "membership")
+    gone, away, away_s, end_s = 3, 7, (100.0, 700.0), 1500.0
+
+    def history() -> World:
+        world = World(12, Internet(), None, Mix(laptop=1), Streams(3), None, membership)
+        Crash(nodes=[gone], at_s=50).install(world)
+        Crash(nodes=[away], at_s=away_s[0], for_s=away_s[1] - away_s[0]).install(world)
+        world.watch()
+        return world
+
+    with _Untouched(membership, ()):
+        world, again = history(), history()
+        again.run(end_s)
+        for t_s in (40.0, 690.0, end_s):
+            world.run(t_s)
+            absent = [node for node in range(12) if not world.nodes.online[node]]
+            for node in range(12):
+                believed = world.watch().trust(node)
+                if node in absent:
+                    _require(believed == 0, membership, f"still trusts a node {t_s:g} s into a run of which it is long gone")
+                else:
+                    _require(believed == 1, membership, f"does not trust a node that is there, {t_s:g} s into a run")
+                _require(world.membership.lists(node) == (node not in absent), membership, "the server's list is wrong for long")
+    _require(world.trace.digest() == again.trace.digest(), membership, "differs for the same seed")
+    found = world.watch().detections()
+    _require(found.equals(again.watch().detections()), membership, "differs for the same seed")
+    columns = ["t_s", "observer", "node", "state", "wrong", "delay_s", "first"]
+    _require(list(found.columns) == columns, membership, f"its detections have other columns than {', '.join(columns)}")
+    _require(not found["wrong"].any(), membership, "suspects a node that is there, although nothing is lost")
+    _require({*found["node"]} == {gone, away}, membership, "has not found out by itself about everybody who failed")
+    _require((found.loc[found["first"], "delay_s"] >= 0).all(), membership, "finds out before it happens")
+    sent = world.trace.messages()
+    _require({*sent["kind"].astype(str)} <= {*membership.kinds}, membership, "sends messages of other kinds than it says")
+    own = sent.loc[sent["src"] >= 0, "bytes"].sum()
+    _require(own == sum(world.links.bytes_up[:-1]), membership, "sends bytes that no message accounts for")
+
+
+def check_optimiser(optimiser: Optimiser) -> None:
+    """Check that steps of ``optimiser`` on many models at once are those of its PyTorch counterpart on each of them.
+
+    Three models of two parameters take five steps; the third model rests in the last two.
+
+    Example:
+        >>> from decai_sim.learning.optimisers import SGD
+        >>> check_optimiser(SGD(momentum=0.9))
+    """
+    import torch
+
+    _check_parsed(optimiser, "optimisers")
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"weight": (3, 4), "bias": (3,)}
+
+    def draw() -> dict[str, torch.Tensor]:
+        return {name: torch.randn((3, *shape), generator=generator) for name, shape in shapes.items()}
+
+    params, slopes = draw(), [draw() for _ in range(5)]
+    alone = [{name: p[k].clone().requires_grad_() for name, p in params.items()} for k in range(3)]
+    theirs = [optimiser.torch(list(own.values()), 0.1) for own in alone]
+    kept = {slot: {name: torch.zeros_like(p) for name, p in params.items()} for slot in optimiser.slots}
+    steps = torch.zeros(3)
+    for number, slope in enumerate(slopes):
+        active = 3 if number < 3 else 2
+        steps[:active] += 1
+        for k in range(active):
+            for name, p in alone[k].items():
+                p.grad = slope[name][k].clone()
+            theirs[k].step()
+        own = {name: p[:active] for name, p in params.items()}
+        slots = {slot: {name: p[:active] for name, p in values.items()} for slot, values in kept.items()}
+        optimiser.step(own, {name: g[:active].clone() for name, g in slope.items()}, slots, steps[:active], 0.1)
+        for k in range(3):
+            for name, p in alone[k].items():
+                same = torch.allclose(params[name][k], p.detach(), rtol=1e-4, atol=1e-5)
+                _require(same, optimiser, f"step {number + 1} differs from {type(theirs[k]).__name__} of PyTorch")
+                for slot in optimiser.slots if number else ():
+                    also = torch.allclose(kept[slot][name][k], theirs[k].state[p][slot], rtol=1e-4, atol=1e-5)
+                    _require(also, optimiser, f"keeps another {slot} than PyTorch")
 
 
 def check_partition(partition: Partition) -> None:
-    """Check that ``partition`` gives every sample to exactly one node.
+    """Check that ``partition`` gives every sample to exactly one node, or, if it is not ``whole``, to at most one.
+
+    Its samples are of ten classes and seven natural clients.
 
     Example:
         >>> from decai_sim.learning import IID
@@ -652,24 +797,32 @@ def check_partition(partition: Partition) -> None:
     """
     import numpy as np
 
+    from decai_sim.learning.data import Dataset
     from decai_sim.seeding import Streams
 
     _check_parsed(partition, "partitions")
-    labels = np.arange(1000) % 10
+    labels, nothing = np.arange(1000) % 10, np.zeros((1000, 1), np.float32)
+    data = Dataset("labels", nothing, labels, nothing, labels, tuple("0123456789"), owner=np.arange(1000) % 7)
     for n in (1, 7):
-        parts, again = (partition.split(labels, n, Streams(3)) for _ in range(2))
+        parts, again = (partition.shares(data, n, Streams(3)) for _ in range(2))
         with _Untouched(partition, ()):  # not the first split: importing a library may draw, which is not the partition's doing
-            partition.split(labels, n, Streams(4))
+            partition.shares(data, n, Streams(4))
         _require(len(parts) == n, partition, f"makes {len(parts)} parts for {n} nodes")
         _require(all(part.ndim == 1 and part.dtype == np.int64 for part in parts), partition, "parts are not (n,) int64")
         held = np.sort(np.concatenate(parts))
-        _require(np.array_equal(held, np.arange(1000)), partition, "gives samples to nobody or to several nodes")
+        once = np.array_equal(held, np.arange(1000)) if partition.whole else (np.diff(held) > 0).all() and held.size
+        _require(once, partition, "gives samples to nobody or to several nodes")
         _require(all(map(np.array_equal, parts, again)), partition, "differs for the same seed")
         _require((labels == np.arange(1000) % 10).all(), partition, "writes to its arguments")
 
 
-def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10) -> None:
+def check_model(model: Model, shape: tuple[int, ...] | None = None, classes: int = 10) -> None:
     """Check that ``model`` starts from its generator alone, and that many of them at once run and learn as each alone.
+
+    Args:
+        model: the model.
+        shape: of its inputs; None: 8 x 8 numbers, or 8 tokens if that is what it takes.
+        classes: number of its outputs, and of tokens.
 
     Example:
         >>> from decai_sim.learning import MLP
@@ -681,6 +834,7 @@ def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10
     from decai_sim.learning.store import Layout
 
     _check_parsed(model, "models")
+    shape = shape or ((8,) if model.tokens else (8, 8))
     with _Untouched(model, ()):
         modules = [model.module(shape, classes, torch.Generator().manual_seed(seed)) for seed in (1, 2, 1)]
     layout = Layout.of(modules[0])
@@ -688,6 +842,8 @@ def check_model(model: Model, shape: tuple[int, ...] = (8, 8), classes: int = 10
     _require(torch.equal(rows[0], rows[2]) and rows[0].isfinite().all(), model, "differs for the same seed, or is not finite")
     _require(not torch.equal(rows[0], rows[1]), model, "is the same for every seed")
     x = _normal(3, 4, *shape, seed=3, dtype=torch.float32)
+    if model.tokens:
+        x = torch.randint(classes, x.shape, generator=torch.Generator().manual_seed(3))
     params = {name: view.requires_grad_() for name, view in layout.views(torch.stack(rows)).items()}
     logits = model.stacked(modules[0], params, x)
     _require(logits.shape == (3, 4, classes), model, f"stacked returns {tuple(logits.shape)} instead of {(3, 4, classes)}")
@@ -732,7 +888,11 @@ def check_task(task: Task) -> None:
         problem = Problem(task, 10, Streams(3))
         accuracy, loss = problem.evaluate(problem.initial())
     _require(0 <= accuracy <= 1 and np.isfinite(loss), task, "its first model cannot be evaluated")
-    _require(problem.n_samples.sum() == len(data.y_train), task, "does not give all training samples to the nodes")
+    held = len(data.y_train) if task.partition.whole and not task.holdout else None
+    _require(held in (None, problem.n_samples.sum()), task, "does not give all training samples to the nodes")
+    for train, test, what in ((data.owner, data.owner_test, "owner"), *((*pair, name) for name, pair in data.groups.items())):
+        for values, y in ((train, data.y_train), (test, data.y_test)):
+            _require(values is None or values.shape == y.shape, task, f"has not one value of {what} for each sample")
     _require(problem.inputs(torch.arange(10)).isfinite().all(), task, "has inputs that are not finite")
     _require(problem.forward_flops > 0, task, "its model costs no work")
 
@@ -775,9 +935,12 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "dissemination": check_dissemination,
     "faults": check_fault,
     "latency": check_latency,
+    "link_rates": check_link_rates,
     "loss": check_loss,
+    "membership": check_membership,
     "models": check_model,
     "network": check_network,
+    "optimisers": check_optimiser,
     "partitions": check_partition,
     "protocols": check_protocol,
     "tasks": check_task,

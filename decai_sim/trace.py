@@ -18,7 +18,7 @@ OUTCOMES = ("expired", "delivered", "lost", "offline")
 """How a message can end. One still under way when the run ends counts as ``expired``: nobody waited for it."""
 DELIVERED, LOST, OFFLINE = (OUTCOMES.index(name) for name in ("delivered", "lost", "offline"))
 
-_TRAFFIC = ["kind", "messages", "bytes", "delivered", "lost", "offline", "expired", "bytes_delivered"]
+_TRAFFIC = ["kind", "messages", "bytes", "bytes_sent", "delivered", "lost", "offline", "expired", "bytes_delivered"]
 _TRAFFIC += ["mean_delay_s", "mean_queued_s", "max_queued_s"]
 
 
@@ -28,6 +28,7 @@ class _Count:
 
     sent: int = 0
     nbytes: int = 0
+    nbytes_sent: int = 0
     ended: list[int] = field(default_factory=lambda: [0] * len(OUTCOMES))
     nbytes_delivered: int = 0
     delay_s: float = 0.0
@@ -42,6 +43,7 @@ class _Count:
             "kind": kind,
             "messages": self.sent,
             "bytes": self.nbytes,
+            "bytes_sent": self.nbytes_sent,
             **outcomes,
             "expired": self.sent - sum(self.ended[1:]),
             "bytes_delivered": self.nbytes_delivered,
@@ -123,6 +125,7 @@ class Trace:
         """Record a message on its way; returns its number for :meth:`settle`."""
         code = self._kinds.code(kind)
         number = self.out(t_s, src, dst, code, nbytes)
+        self.set_out(code, nbytes)
         self._open[number] = code, nbytes, t_s
         return number
 
@@ -149,6 +152,10 @@ class Trace:
             self._thin_out()
         return number
 
+    def set_out(self, code: int, nbytes: int) -> None:
+        """Count bytes of that kind that a sender sets out to send: a message's, some of its, or the same once more."""
+        self._counts[code].nbytes_sent += nbytes
+
     def settled(self, number: int, t_s: float, outcome: int, code: int, nbytes: int, sent_s: float) -> None:
         """As :meth:`settle`: the outcome by its place in :data:`OUTCOMES`, and what was said when it was sent."""
         count = self._counts[code]
@@ -162,17 +169,31 @@ class Trace:
             if outcome == DELIVERED:
                 self._m_delivered[row] = t_s
 
-    def many_out(self, t_s: np.ndarray, src: np.ndarray, dst: np.ndarray, code: np.ndarray | int, nbytes: np.ndarray) -> int:
-        """As :meth:`out`, of many messages, ``(m,)`` each or one ``code`` for all; returns the first one's number."""
+    def many_out(
+        self,
+        t_s: np.ndarray,
+        src: np.ndarray,
+        dst: np.ndarray,
+        code: np.ndarray | int,
+        nbytes: np.ndarray,
+        *,
+        set_out: bool = True,
+    ) -> int:
+        """As :meth:`out`, of many messages, ``(m,)`` each or one ``code`` for all; returns the first one's number.
+
+        Unless ``set_out`` is False their bytes are counted as by :meth:`set_out` too.
+        """
         import numpy as np
 
         first, m = self._sent, len(t_s)
         self._sent += m
-        for kind, mine in by_kind(code):
+        for kind, n, total in _per_kind(code, nbytes):
             count = self._counts[kind]
-            sizes = nbytes[mine]
-            count.sent += len(sizes)
-            count.nbytes += int(sizes.sum())
+            count.sent += n
+            total = int(total)
+            count.nbytes += total
+            if set_out:
+                count.nbytes_sent += total
         rows = slice(-first % self._every, None, self._every)
         kinds = np.full(m, code) if isinstance(code, int) else code
         columns = t_s, np.full(m, math.nan), src, dst, kinds, nbytes, np.zeros(m, dtype=np.int8)
@@ -189,13 +210,15 @@ class Trace:
 
         if not len(number):
             return
-        for kind, mine in by_kind(code):
-            count = self._counts[kind]
-            sizes = nbytes[mine]
-            count.ended[outcome] += len(sizes)
-            if outcome == DELIVERED:
-                count.nbytes_delivered += int(sizes.sum())
-                count.delay_s += float((t_s[mine] - sent_s[mine]).sum())
+        if outcome == DELIVERED:
+            for kind, n, total, delay_s in _per_kind(code, nbytes, t_s - sent_s):
+                count = self._counts[kind]
+                count.ended[outcome] += n
+                count.nbytes_delivered += int(total)
+                count.delay_s += float(delay_s)
+        else:
+            for kind, n, _ in _per_kind(code, nbytes):
+                self._counts[kind].ended[outcome] += n
         rows = number
         if self._every > 1:
             here = number % self._every == 0
@@ -245,9 +268,11 @@ class Trace:
         """What all messages of each kind amount to, whether they have a row or not.
 
         Returns:
-            ``kind, messages, bytes, delivered, lost, offline, expired, bytes_delivered, mean_delay_s, mean_queued_s,
-            max_queued_s``, sorted by kind: the mean time from sending to delivery of those delivered, the mean time in queues of
-            those that got into one, and the longest time in a single queue.
+            ``kind, messages, bytes, bytes_sent, delivered, lost, offline, expired, bytes_delivered, mean_delay_s, mean_queued_s,
+            max_queued_s``, sorted by kind: ``bytes`` are those of all messages, each counted once, ``bytes_sent`` those that
+            their senders set out to send, again and again if they were lost (and fewer where a message in chunks was given up
+            before its last); the mean time from sending to delivery of those delivered, the mean time in queues of those that got
+            into one, and the longest time in a single queue.
         """
         import pandas as pd
 
@@ -341,6 +366,23 @@ def _labels(codes: array[int] | np.ndarray, names: list[str]) -> pd.Series:
 
     numbers = np.array(codes, dtype=np.int64)
     return pd.Series(pd.Categorical.from_codes(numbers, categories=pd.Index(names))).cat.remove_unused_categories()
+
+
+def _per_kind(code: np.ndarray | int, *columns: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """The kinds among ``code``, ``(m,)`` or one for all: how many there are of each, and the sums of their ``columns``."""
+    import numpy as np
+
+    if isinstance(code, int):
+        yield code, len(columns[0]), *(column.sum() for column in columns)
+        return
+    many = np.bincount(code)
+    kinds = np.flatnonzero(many)
+    if len(kinds) == 1:
+        yield int(kinds[0]), len(code), *(column.sum() for column in columns)
+        return
+    # Bytes as well: sums below 2**53 are exact.
+    sums = (np.bincount(code, column)[kinds].tolist() for column in columns)
+    yield from zip(kinds.tolist(), many[kinds].tolist(), *sums, strict=True)
 
 
 def by_kind(code: np.ndarray | int) -> Iterator[tuple[int, Any]]:

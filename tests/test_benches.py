@@ -7,7 +7,7 @@ import math
 import pytest
 
 from decai_sim.benches.bench import alternating, benches
-from decai_sim.benches.flood import flood, peak_memory_bytes
+from decai_sim.benches.flood import flood, flood_one_by_one, peak_memory_bytes
 from decai_sim.benches.peers import bare_heap, simpy_inbox
 from decai_sim.benches.world import measure
 from decai_sim.papers.rows import report
@@ -17,7 +17,8 @@ from decai_sim.world import Ring
 def test_the_bench_of_the_world_gives_every_figure_of_the_design() -> None:
     rows = list(measure(nodes=200, items=2, few=50, many=400, messages=3_000, heap_events=2_000, repeats=2))
     targets = {row.name: row.target for row in rows if row.target}
-    assert list(targets.values()) == ["≥ 0.18", "≥ 0.13", "≥ 4", "≤ 1", "≤ 2", "≥ 8", "≥ 8", "≥ 8"]
+    of_ways = ["≥ 0.18", "≥ 0.13", "≥ 0.18", "≥ 0.18", "≥ 0.18", "≥ 0.13"]
+    assert list(targets.values()) == ["≥ 0.18", "≥ 0.13", "≥ 4", *of_ways, "≤ 1", "≤ 2", "≥ 8", "≥ 8", "≥ 8"]
     assert all(math.isfinite(row.value) and row.value > 0 for row in rows)
     assert all(row.source for row in rows if row.target)
     keys = ["name", "value", "unit", "target", "meets", "source"]
@@ -35,6 +36,17 @@ def test_the_flood_is_the_whole_thing(queueing: str) -> None:
     # Each of some 80 % of nodes sends each item to 7 or 8 others; of what is sent, a fifth is for nodes that are away.
     assert 0.6 * 300 * 7 * 3 < done.sent < 300 * 8 * 3
     assert 0.6 * done.sent < done.delivered < 0.9 * done.sent
+
+
+def test_floods_one_by_one_are_as_large() -> None:
+    # Other draws of loss and jitter along links: as many messages but for those, and for who hears of an item from whom first.
+    arrays, single = flood(300, 3, mean_online_s=20.0), flood_one_by_one(300, 3)
+    assert single.sent == pytest.approx(arrays.sent, rel=0.05)
+    assert single.delivered == pytest.approx(arrays.delivered, rel=0.05)
+
+
+def test_nodes_come_and_go_where_they_stay_as_long_as_the_run_lasts() -> None:
+    assert flood(300, 3, mean_online_s=20.0).sent != flood(300, 3).sent
 
 
 def test_the_flood_is_the_same_every_time() -> None:

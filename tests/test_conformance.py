@@ -14,14 +14,17 @@ import torch
 import decai_sim as ds
 from decai_sim import testing
 from decai_sim.component import _FAMILIES, Component, families, kinds
+from decai_sim.learning import CIFAR10, FEMNIST, MNIST, SGD, Custom, Hub, Module
 from decai_sim.world import Churn, EdgeList, Network, Topology, TraceReplay
+from decai_sim.world.link_rates import Table
 from decai_sim.world.topologies import GraphML, wiring
 
 # Importing the scenario, as above through ds.Scenario's schema, registers every family.
 ds.Scenario()
 
 COMPONENTS = [cls for family in families() for cls in kinds(family).values() if cls.__module__.startswith("decai_sim.")]
-NEED_A_FILE = {EdgeList, GraphML, TraceReplay}
+NEED_A_FILE = {EdgeList, GraphML, Table, TraceReplay, Hub, MNIST, CIFAR10, FEMNIST}  # or the hub
+NEED_AN_OBJECT = {Custom, Module}
 
 
 CASES = [
@@ -47,6 +50,13 @@ def test_graphml_keeps_its_contract(tmp_path: Path) -> None:
     testing.check(GraphML(tmp_path / "path.graphml"))
 
 
+def test_link_rates_of_a_file_keep_their_contract(tmp_path: Path) -> None:
+    path = tmp_path / "links.csv"
+    path.write_text("src,dst,bps\n0,1,1e6\n1,0,2e6\n-1,7,3e6\n")
+    testing.check(Table(path))
+    testing.check(Table(path, default_bps=1e9))
+
+
 def test_churn_of_a_file_keeps_its_contract(tmp_path: Path) -> None:
     path = tmp_path / "sessions.csv"
     path.write_text("node,t_online,t_offline\n0,0,60\n2,30,90\n2,100,140\n12,5,inf\n")
@@ -61,7 +71,7 @@ def test_component_has_a_card_and_examples(cls: type[Component]) -> None:
     where = [card.find(f"\n{line}") for line in ("Source:", "Assumes:", "Deviations:", "Example:")]
     assert -1 not in where, f"{cls.__name__} lacks part of its card"
     assert where == sorted(where)
-    assert bool(cls.examples) != (cls in NEED_A_FILE)
+    assert bool(cls.examples) != (cls in NEED_A_FILE | NEED_AN_OBJECT)
     for name in cls.model_fields:
         base = any(name in parent.model_fields for parent in cls.__mro__[1:] if issubclass(parent, Component))
         assert base or name in card, f"{cls.__name__}: the card does not explain {name}"
@@ -151,6 +161,17 @@ def test_wrong_topologies_are_found() -> None:
     ):
         assert message in complaint(Odd(how=how))
 
+    class Still(ds.topologies.RandomEachRound, kind="still"):
+        __doc__ = CARD
+
+        def overlay(self, world: Any, seed: int) -> Any:
+            made = super().overlay(world, seed)
+            made.turn = lambda k: None
+            return made if self.degree == 4 else None
+
+    assert "stays as it is in a run" in complaint(Still())
+    assert "has nothing that changes its links" in complaint(Still(degree=2))
+
     class Nowhere(Topology, kind="nowhere"):
         __doc__ = CARD
 
@@ -172,6 +193,26 @@ def test_wrong_networks_are_found() -> None:
             return made
 
     assert "depends on what was asked before" in complaint(Fickle())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_optimisers_are_found() -> None:
+    class Wrong(SGD, kind="wrong"):
+        __doc__ = CARD
+
+        def step(self, params: Any, slopes: Any, kept: Any, steps: Any, lr: float) -> None:
+            super().step(params, slopes, kept, steps, 2 * lr)
+
+    assert "step 1 differs from SGD of PyTorch" in complaint(Wrong())
+
+    class Forgetful(SGD, kind="forgetful"):
+        __doc__ = CARD
+
+        def step(self, params: Any, slopes: Any, kept: Any, steps: Any, lr: float) -> None:
+            kept["momentum_buffer"]["bias"].zero_()
+            super().step(params, slopes, kept, steps, lr)
+
+    assert "step 2 differs from SGD of PyTorch" in complaint(Forgetful(momentum=0.9))
 
 
 @pytest.mark.usefixtures("_registry")
@@ -253,6 +294,47 @@ def test_wrong_adversaries_are_found() -> None:
 
 
 @pytest.mark.usefixtures("_registry")
+def test_wrong_failure_detectors_are_found() -> None:
+    from decai_sim.world.detections import Detections
+    from decai_sim.world.listing import Listing
+
+    class Wrong(ds.membership.Heartbeat, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def watch(self, world: Any) -> Any:
+            how, listing = self.how, super().watch(world)
+
+            class Watch(Listing):
+                def __init__(self) -> None:
+                    pass
+
+                def trust(self, node: int) -> float:
+                    return {"credulous": 1.0, "paranoid": 0.0}.get(how, listing.trust(node))
+
+                def detections(self) -> Any:
+                    found = Detections(world.nodes)
+                    if how == "silent":
+                        return found.frame()
+                    if how == "liar":
+                        found.record(1.0, -1, 5, "suspect")
+                    return found.frame() if how == "liar" else listing.detections()
+
+            if how == "secretive":
+                world.clock.at(1.0, world.links.send, 0, 1, 10, "check", int)
+            return Watch()
+
+    for how, message in (
+        ("credulous", "still trusts a node"),
+        ("paranoid", "does not trust a node that is there"),
+        ("liar", "suspects a node that is there"),
+        ("silent", "has not found out by itself"),
+        ("secretive", "messages of other kinds"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+
+@pytest.mark.usefixtures("_registry")
 def test_wrong_partitions_are_found() -> None:
     class Greedy(ds.partitions.Partition, kind="wrong"):
         __doc__ = CARD
@@ -260,7 +342,12 @@ def test_wrong_partitions_are_found() -> None:
         def split(self, labels: Any, n: int, streams: Any) -> list[np.ndarray]:
             return [np.arange(len(labels))] * n
 
+    class Lavish(Greedy, kind="lavish"):
+        __doc__ = CARD
+        whole = False  # some samples may belong to nobody, none to two
+
     assert "to several nodes" in complaint(Greedy())
+    assert "to several nodes" in complaint(Lavish())
 
 
 @pytest.mark.usefixtures("_registry")
@@ -281,6 +368,14 @@ def test_wrong_models_are_found() -> None:
             return super().sgd_step(module, params, x, y, mask, lr / 2)
 
     assert "sgd_step differs from automatic differentiation" in complaint(Lazy())
+
+    class Forgetful(ds.models.Transformer, kind="forgetful"):
+        __doc__ = CARD
+
+        def stacked(self, module: Any, params: Any, x: Any) -> torch.Tensor:
+            return super().stacked(module, params, x.flip(2))
+
+    assert "differs from each model alone" in complaint(Forgetful())
 
 
 @pytest.mark.usefixtures("_registry")

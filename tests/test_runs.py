@@ -13,12 +13,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from flwr.serverapp import ServerApp
+from pydantic import ValidationError
 
 import decai_sim as ds
+from decai_sim.flower import handoff
 from decai_sim.learning.problem import Problem
 from decai_sim.viz import palette
 
@@ -55,7 +59,10 @@ def test_frames_have_the_promised_columns_and_one_row_a_round_and_node(result: d
             "bytes_up",
             "bytes_down",
         ],
-        "nodes": ["run_id", "node", "region", "device", "byzantine", "n_samples", "online_s", "bytes_up", "bytes_down"],
+        "nodes": [
+            *("run_id", "node", "region", "device", "byzantine", "adversary"),
+            *("n_samples", "online_s", "bytes_up", "bytes_down"),
+        ],
         "events": ["run_id", "t_s", "node", "kind", "detail"],
         "messages": ["run_id", "t_sent_s", "t_delivered_s", "src", "dst", "kind", "bytes", "outcome"],
     }
@@ -74,6 +81,18 @@ def test_every_byte_is_accounted(result: ds.Run) -> None:
     got = messages[messages["outcome"] == "delivered"].groupby("dst")["bytes"].sum().drop(-1, errors="ignore")
     assert sent.tolist() == nodes["bytes_up"].tolist()
     assert got.reindex(nodes.index, fill_value=0).tolist() == nodes["bytes_down"].tolist()
+
+
+def test_resent_bytes_show_in_the_traffic_as_at_the_nodes() -> None:
+    network = {"kind": "internet", "loss": 0.3, "retransmit": 5}
+    scenario = ds.Scenario(nodes=30, seed=2, network=network, protocol={"kind": "broadcast", "items": 3, "interval_s": 60})
+    for chunks in (None, 300):
+        run = ds.run(scenario.but(network__chunk_bytes=chunks), progress=False)
+        (row,) = run.traffic.to_dict("records")
+        assert row["bytes"] == run.messages["bytes"].sum()
+        assert row["bytes_sent"] == run.nodes["bytes_up"].sum()
+        assert row["bytes_sent"] > 1.2 * row["bytes"]
+        assert row["bytes_delivered"] == run.nodes["bytes_down"].sum()
 
 
 def test_messages_arrive_after_they_were_sent_or_not_at_all(result: ds.Run) -> None:
@@ -164,6 +183,99 @@ def test_a_stopped_run_keeps_its_rounds_and_leaves_no_thread(tmp_path: Path) -> 
     assert threading.active_count() == before
     assert not ds.Run.load(partial.save(tmp_path)).complete
     assert "stopped early" in repr(partial)
+
+
+# -- waits that cannot end ----------------------------------------------------------------------------------------------------
+
+WAITING: dict[str, dict[str, Any]] = {
+    "server": {"faults": [{"kind": "crash", "nodes": [-1], "at_s": 3}]},
+    "clients": {"faults": [{"kind": "takedown", "share": 1.0, "at_s": 3}], "churn": None},
+    # Churn goes on underneath: there always is an event to come.
+    "dpsgd": {
+        "faults": [{"kind": "takedown", "share": 1.0, "at_s": 3}],
+        "protocol": {"kind": "dpsgd", "rounds": 40, "deadline_s": 5},
+    },
+}
+SAID = {
+    "server": "listed now: 0 of 8, the server is offline",
+    "clients": "listed now: 0 of 8",
+    "dpsgd": "dpsgd waits for a node to come online",
+}
+
+
+@pytest.mark.parametrize("who", WAITING)
+def test_a_run_that_waits_for_what_cannot_come_keeps_what_there_is(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handoff, "PATIENCE_S", 100.0)
+    changes = {"nodes": 8, "topology": "ring", "attack": None, "defense": None, "protocol": {"kind": "federated", "rounds": 40}}
+    scenario = ds.Scenario(**SMALL | changes | WAITING[who])
+    seen: list[dict[str, Any]] = []
+    with pytest.warns(RuntimeWarning, match=r"^the run stalled after \d+ rounds: "):
+        run = ds.run(scenario, progress=False, on_round=seen.append)
+    assert not run.complete
+    assert run.stalled is not None
+    assert SAID[who] in run.stalled
+    assert 1 <= len(run.rounds) == len(seen) < 40
+    assert run.accuracy == seen[-1]["accuracy"]
+    assert run.model is not None
+    assert SAID[who] in run._repr_html_()
+    back = ds.Run.load(run.save(tmp_path))
+    assert (back.stalled, back.complete) == (run.stalled, False)
+    pd.testing.assert_frame_equal(back.rounds, run.rounds)
+    assert "ServerApp" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_somebody_elses_app_that_waits_in_vain_raises_and_leaves_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handoff, "PATIENCE_S", 100.0)
+    scenario, server = ds.Scenario(nodes=4, task="digits"), ServerApp()
+
+    @server.main()
+    def main(grid: Any, context: Any) -> None:
+        ds.flower.CappedFedAvg(n_train=4).start(grid, ds.flower.initial_model(scenario.task, 0, 4), num_rounds=2)
+        while len(list(grid.get_node_ids())) < 5:
+            pass
+
+    with pytest.raises(ds.StalledError, match=r"waits for more nodes .* listed now: 4 of 4") as caught:
+        ds.flower.run(server, ds.flower.TaskClientApp(scenario.task, 0), scenario)
+    run = caught.value.run
+    assert isinstance(run, ds.Run)
+    assert not run.complete
+    assert run.stalled == str(caught.value)
+    assert len(run.rounds) == 2
+
+
+def test_a_comparison_lists_runs_that_stalled_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handoff, "PATIENCE_S", 100.0)
+    base = ds.Scenario(nodes=4, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
+    dead = base.but(faults=[{"kind": "crash", "nodes": [-1]}])
+    with pytest.warns(RuntimeWarning, match="the run stalled"):
+        both = ds.compare({"dead": dead, "alive": base}, progress=False)
+    assert both.complete
+    assert [len(both.runs[label]) for label in ("dead", "alive")] == [0, 1]
+    (failure,) = both.failures
+    assert failure["label"] == "dead"
+    assert "the server is offline" in failure["error"]
+
+
+# -- graphs that somebody brings along -----------------------------------------------------------------------------------------
+
+
+def test_a_graph_with_more_nodes_than_the_scenario_is_refused_in_one_line() -> None:
+    graph = nx.path_graph(3)
+    graph.add_nodes_from(range(3, 6))
+    with pytest.raises(ds.ScenarioError, match=r"^topology\.nodes: 6 is not allowed: the scenario has nodes = 4$"):
+        ds.Scenario(nodes=4, topology=graph).check()
+    ds.Scenario(nodes=6, topology=graph).check()
+    scenario = ds.Scenario(nodes=6, topology=graph)
+    assert ds.Scenario.model_validate(scenario.to_config()) == scenario
+    with pytest.raises(ds.ScenarioError, match=r"^topology\.edges: edge 2 3 is not allowed"):
+        ds.Scenario(nodes=3, topology=nx.path_graph(6)).check()
+    # Who has no node to spare is written as ever: the edges alone.
+    assert set(ds.Scenario(nodes=3, topology=nx.path_graph(3)).topology.to_config()) == {"kind", "edges"}
+    graph.add_node("Anna")
+    with pytest.raises(ValidationError, match="a node named 'Anna' is not allowed: nodes are numbered from 0"):
+        ds.Scenario(nodes=6, topology=graph)
 
 
 def test_it_shows_itself(result: ds.Run) -> None:

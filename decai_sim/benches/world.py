@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from decai_sim.benches.bench import Bench, alternating, cpu_s, middle_ratio
-from decai_sim.benches.flood import flood
+from decai_sim.benches.flood import flood, flood_one_by_one, spread
 from decai_sim.benches.peers import bare_heap, simpy_inbox
 from decai_sim.papers.rows import Row
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from decai_sim.world import Topology
 
 _HEAP = "a bare heapq loop with an empty callback, same process, in turn"
+_STAY_S = 20.0
+"""How long nodes stay where churn is to be felt: as long as a run lasts."""
 _INBOX = "SimPy with a process a message and a Store a node, same process, in turn"
 
 
@@ -41,13 +43,17 @@ def measure(
         repeats: how many times each pair is measured.
     """
     yield from against_peers(nodes, items, heap_events, repeats)
+    yield from other_ways(nodes, items, heap_events, repeats)
     yield from growth(few, many, messages, heap_events, repeats)
     yield memory(many, messages)
     yield from building(many, repeats)
 
 
 def against_peers(nodes: int, items: int, heap_events: int, repeats: int) -> Iterator[Row]:
-    """Messages per second with latency, bandwidth, loss and churn, over those of simpler loops."""
+    """Messages per second with latency, bandwidth, loss and churn, over those of simpler loops.
+
+    Nodes stay about as long as the run lasts.
+    """
     from decai_sim.world.topologies import RandomRegular
 
     graph = RandomRegular().csr(nodes, 1)
@@ -55,8 +61,8 @@ def against_peers(nodes: int, items: int, heap_events: int, repeats: int) -> Ite
     turns = alternating(
         repeats,
         lambda: bare_heap(nodes, heap_events),
-        lambda: flood(nodes, items).per_s,
-        lambda: flood(nodes, items, queueing="both").per_s,
+        lambda: flood(nodes, items, mean_online_s=_STAY_S).per_s,
+        lambda: flood(nodes, items, "both", mean_online_s=_STAY_S).per_s,
         lambda: simpy_inbox(graph, max(1, items // 10), 20.0),
     )
     what = f"flood of {nodes:,} nodes"
@@ -68,6 +74,31 @@ def against_peers(nodes: int, items: int, heap_events: int, repeats: int) -> Ite
     yield Row.at_least(f"{what}, uplink queue / bare heap", middle_ratio(turns, 1, 0), 0.18, _HEAP)
     yield Row.at_least(f"{what}, both queues / bare heap", middle_ratio(turns, 2, 0), 0.13, _HEAP)
     yield Row.at_least(f"{what}, uplink queue / SimPy inboxes", middle_ratio(turns, 1, 3), 4.0, _INBOX)
+
+
+def other_ways(nodes: int, items: int, heap_events: int, repeats: int) -> Iterator[Row]:
+    """The same with full queues that drop, with limits of links, by other protocols, and one event a message."""
+    from decai_sim.world.dissemination import BlockRelay, GossipSub, Push, PushPull
+
+    half = max(1, items // 2)
+    ways: list[tuple[str, float | None, Callable[[], float]]] = [
+        ("flood, uplink queue, nobody comes or goes", None, lambda: flood(nodes, items).per_s),
+        ("flood, uplink queues of 1 MB", 0.18, lambda: flood(nodes, items, mean_online_s=_STAY_S, queue_bytes=1e6).per_s),
+        ("flood, both queues of 1 MB", 0.13, lambda: flood(nodes, items, "both", mean_online_s=_STAY_S, queue_bytes=1e6).per_s),
+        ("flood, chunks of 64 kB", 0.18, lambda: flood(nodes, items, mean_online_s=_STAY_S, chunk_bytes=65536).per_s),
+        ("flood, links of 10 Mbit/s", 0.18, lambda: flood(nodes, items, mean_online_s=_STAY_S, link_bps=1e7).per_s),
+        ("push gossip, uplink queue", 0.18, lambda: spread(Push(), nodes, items).per_s),
+        ("push gossip, both queues", 0.13, lambda: spread(Push(), nodes, items, queueing="both").per_s),
+        ("push–pull gossip, uplink queue", None, lambda: spread(PushPull(), nodes, items).per_s),
+        ("block relay, uplink queue", None, lambda: spread(BlockRelay(), nodes, items).per_s),
+        ("GossipSub, uplink queue", None, lambda: spread(GossipSub(), nodes, items).per_s),
+        ("flood by Links.send, uplink queue", None, lambda: flood_one_by_one(nodes, half).per_s),
+        ("flood by Links.send, both queues", None, lambda: flood_one_by_one(nodes, half, queueing="both").per_s),
+    ]
+    turns = alternating(repeats, lambda: bare_heap(nodes, heap_events), *(way for *_, way in ways))
+    for which, (what, target, _) in enumerate(ways, 1):
+        name, ratio = f"{what}, {nodes:,} nodes / bare heap", middle_ratio(turns, which, 0)
+        yield Row(name, ratio) if target is None else Row.at_least(name, ratio, target, _HEAP)
 
 
 def growth(few: int, many: int, messages: int, heap_events: int, repeats: int) -> Iterator[Row]:

@@ -13,9 +13,12 @@ from decai_sim.component import Component
 
 if TYPE_CHECKING:
     import networkx as nx
+    import scipy.sparse as sp
     import torch
 
     from decai_sim.defenses.base import Rule
+    from decai_sim.flower.engine_model import EngineModel
+    from decai_sim.learning.paths import Path
     from decai_sim.learning.problem import Problem
     from decai_sim.learning.tasks import Task
     from decai_sim.seeding import Streams
@@ -36,7 +39,9 @@ class Lab:
         byzantine: who they are.
         defense: how rows become one; None: the protocol's own way.
         device: where tensors live.
+        path: how training is computed; None: as is the fastest, where that has been measured.
         stop: ends the run when set.
+        engine: what Flower's own engine adds to the apps' work, where the protocol runs apps; None: nothing.
         on_round: called with each finished round's record.
         rounds: records of finished rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, replied, bytes_up, bytes_down``,
             bytes being all that nodes have sent and received so far.
@@ -51,10 +56,13 @@ class Lab:
     byzantine: frozenset[int]
     defense: Rule | None
     device: str = "cpu"
+    path: Path | None = None
     stop: threading.Event | None = None
+    engine: EngineModel | None = None
     on_round: Callable[[dict[str, Any]], object] = lambda record: None
     rounds: list[dict[str, Any]] = field(default_factory=list)
     model: torch.Tensor | None = None
+    _seen: tuple[sp.csr_array, nx.Graph] | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def problem(self) -> Problem:
@@ -66,13 +74,24 @@ class Lab:
             problem = problem.poisoned(self.attack, sorted(self.byzantine), self.streams)
         return problem
 
-    @cached_property
+    @property
     def graph(self) -> nx.Graph:
-        """The topology's graph, with what adversaries have rewired."""
-        if self.world.rewired:
+        """The topology's graph as it is now, with what adversaries have rewired; asking for it begins to use its links.
+
+        It is the same object until links change, which only those of a time-varying topology do.
+        """
+        self.world.use_links()
+        if not (self.world.rewired or self.topology.time_varying):
+            return self._built
+        links = self.world.graph
+        if self._seen is None or self._seen[0] is not links:
             from decai_sim.world.topologies import wiring
 
-            return wiring.as_graph(self.world.graph)
+            self._seen = links, wiring.as_graph(links)
+        return self._seen[1]
+
+    @cached_property
+    def _built(self) -> nx.Graph:
         return self.topology.build(self.world.n, self.streams.integer("topology") % 2**32)
 
 
@@ -85,6 +104,13 @@ class Protocol(Component, family="protocols"):
     """Whether nodes talk along the topology's links."""
     learns: ClassVar[bool] = True
     """Whether a model is trained."""
+    relays: ClassVar[bool] = True
+    """Whether nodes may pass on for others what is not their own."""
+
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """All kinds of messages that may be sent, as the trace calls them; None: not known."""
+        return None
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
         """Find out before a run whether the protocol suits the rest of a scenario.
@@ -97,7 +123,7 @@ class Protocol(Component, family="protocols"):
         """Run to the end, leaving rounds and model in ``lab``.
 
         Raises:
-            StalledError: somebody waits for what cannot come.
+            StalledError: somebody waits for what cannot come; what ``lab`` holds by then is kept.
             RunStoppedError: ``lab.stop`` was set.
         """
         raise NotImplementedError

@@ -45,6 +45,11 @@ class Broadcast(Protocol):
     nbytes: int = Field(default=1000, ge=1)
 
     @property
+    def kinds(self) -> frozenset[str] | None:
+        """Those of the dissemination protocol."""
+        return None if self.dissemination.kinds is None else frozenset(self.dissemination.kinds)
+
+    @property
     def total_rounds(self) -> int:
         """The number of items."""
         return self.items
@@ -64,6 +69,7 @@ class Broadcast(Protocol):
         import numpy as np
 
         world = lab.world
+        world.use_links()
         spread = self.dissemination.start(world, self.items)
         draw = lab.streams.of("origins")
         for k in range(self.items):

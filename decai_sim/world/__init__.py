@@ -10,6 +10,7 @@ from decai_sim.world.devices import PROFILES, Devices, Mix, Profile, profiles_ta
 from decai_sim.world.faults import Crash, DoS, Fault, Outage, Partition, SlowLinks, Takedown
 from decai_sim.world.latency import Latency
 from decai_sim.world.loss import Loss
+from decai_sim.world.membership import SWIM, Heartbeat, Membership
 from decai_sim.world.network import Ideal, Internet, Network
 from decai_sim.world.topologies import Complete, EdgeList, Given, Ring, SmallWorld, Topology
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROFILES",
     "SERVER",
+    "SWIM",
     "Adversary",
     "Churn",
     "Complete",
@@ -35,10 +37,12 @@ __all__ = [
     "FlashCrowd",
     "Flooding",
     "Given",
+    "Heartbeat",
     "Ideal",
     "Internet",
     "Latency",
     "Loss",
+    "Membership",
     "Mix",
     "Network",
     "Outage",

@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     from decai_sim.world.nodes import Nodes
 
 
+class Detector:
+    """A failure detector at work in a world."""
+
+    def detections(self) -> pd.DataFrame:
+        """Who found out about whom, and when; columns as in :meth:`Detections.frame`."""
+        raise NotImplementedError
+
+    def trust(self, node: int) -> float:
+        """Share of those who watch, and are there, who believe now that ``node`` is there, 0…1."""
+        raise NotImplementedError
+
+
 class Detections:
     """The findings of a failure detector, each compared with the truth at its moment.
 
@@ -20,17 +32,20 @@ class Detections:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._rows: list[tuple[float, int, int, str, bool, float, bool]] = []
-        self._found: set[tuple[int, int]] = set()
+        self._found: set[tuple[int, float]] = set()  # absences
 
     def record(self, t_s: float, observer: int, node: int, state: str) -> None:
         """``observer`` finds, now, that ``node`` is in ``state`` (``suspect`` or ``dead``)."""
-        there = self._nodes.online[node]
-        absence = node, self._nodes.session[node]
-        first = not there and absence not in self._found
-        if first:
-            self._found.add(absence)
-        delay_s = float("nan") if there else t_s - self._nodes.left_s[node]
-        self._rows.append((t_s, observer, node, state, there, delay_s, first))
+        self.add(t_s, observer, node, state, None if self._nodes.online[node] else self._nodes.left_s[node])
+
+    def add(self, t_s: float, observer: int, node: int, state: str, left_s: float | None) -> None:
+        """As :meth:`record`, of a moment that may have passed: ``left_s`` is when ``node`` had left, None if it was there."""
+        first = left_s is not None and (node, left_s) not in self._found
+        if left_s is None:
+            self._rows.append((t_s, observer, node, state, True, float("nan"), first))
+            return
+        self._found.add((node, left_s))
+        self._rows.append((t_s, observer, node, state, False, t_s - left_s, first))
 
     def frame(self) -> pd.DataFrame:
         """The findings: ``t_s, observer, node, state, wrong, delay_s, first``.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 
 from decai_sim.component import Component, field_of, parse
 from decai_sim.world import latency as latency
+from decai_sim.world import link_rates as link_rates
 from decai_sim.world import loss as loss
 from decai_sim.world.latency import Delays, Latency, RegionMatrix
+from decai_sim.world.link_rates import Alike, LinkRates, Rates
 from decai_sim.world.loss import Bernoulli, Loss
 from decai_sim.world.regions import REGIONS, Table
 
@@ -38,7 +40,7 @@ class Paths:
             ``"fair"``: transfers under way share rates, max–min fairly.
         chunk_bytes: messages larger than this travel in chunks; None: whole.
         queue_bytes: what an access queue holds before it drops; ``inf``: everything.
-        link_bps: the most at which a message travels over a link, bits per second; ``inf``: the ends decide.
+        link_rates: what single links carry; None: as much as their ends.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Paths:
         queueing: Queueing = "uplink",
         chunk_bytes: int | None = None,
         queue_bytes: float = math.inf,
-        link_bps: float = math.inf,
+        link_bps: float | Rates = math.inf,
     ) -> None:
         self.regions = regions
         self.upload_bps = upload_bps
@@ -65,7 +67,9 @@ class Paths:
         self.queueing: Queueing = queueing
         self.chunk_bytes = chunk_bytes
         self.queue_bytes = queue_bytes
-        self.link_bps = link_bps
+        self.link_rates: Rates | None = link_bps if isinstance(link_bps, Rates) else None
+        if not isinstance(link_bps, Rates) and link_bps < math.inf:
+            self.link_rates = Alike(link_bps)
         self._delays = delays
 
     def move(self, nodes: np.ndarray, to: np.ndarray) -> None:
@@ -98,6 +102,13 @@ class Paths:
 
 class Network(Component, family="network"):
     """Base of network models."""
+
+    def check(self, n: int) -> None:
+        """Find what does not suit ``n`` nodes, such as a file that cannot be used, before there is a world.
+
+        Raises:
+            ScenarioError: one line that begins with ``network.``.
+        """
 
     def paths(self, device_upload_bps: np.ndarray, device_download_bps: np.ndarray, streams: Streams) -> Paths:
         """Lay the links of a world.
@@ -150,6 +161,25 @@ LossField = Annotated[
 """A loss rate, or a model of the loss family in any of the forms that ``parse`` takes."""
 
 
+_BPS: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, allow_inf_nan=False)])
+
+
+def _link_bps(value: Any) -> float | LinkRates | None:
+    if value is None:
+        return None
+    made = parse("link_rates", value)
+    return made if isinstance(made, LinkRates) else _BPS.validate_python(made)
+
+
+LinkRatesField = Annotated[
+    float | LinkRates | None,
+    Gt(0),  # for widgets: what checks the number is _link_bps
+    PlainValidator(_link_bps),
+    PlainSerializer(lambda value: value.to_config() if isinstance(value, LinkRates) else value, return_type=Any),
+]
+"""One capacity for all links, or a model of the link_rates family in any of the forms that ``parse`` takes."""
+
+
 class Internet(Network):
     """Nodes spread over world regions: measured latencies and access rates between them.
 
@@ -161,11 +191,13 @@ class Internet(Network):
     Assumes: rates are a property of a node's access link; the core of the network is never the bottleneck, unless ``link_bps``
     says so.
     Deviations: SimBlock uses the matrix one-way and redraws per message, see :class:`RegionMatrix`. The table ``aws`` has no
-    shares and no rates: nodes are spread evenly over its regions, and their devices alone limit them, if anything does.
+    shares and no rates: nodes are spread evenly over its regions, and their devices alone limit them. Most devices cap downloads
+    only (a laptop's uploads are left to the region), so that on ``aws`` such nodes upload to many at once, to each as fast as it
+    downloads, unless ``upload_bps`` says otherwise.
 
     Attributes:
         regions: which table says where nodes are: ``bitcoin-2019``, ``bitcoin-2015`` or ``aws``.
-        upload_bps: one upload rate for all nodes, bits per second; None: by region and device.
+        upload_bps: one upload rate for all nodes, bits per second; None: by region and device; give one on the table ``aws``.
         download_bps: likewise for download.
         jitter: mean jitter as a share of the link's latency; above 0, since no real path repeats itself exactly.
         loss: probability that a message never arrives, or a model of the loss family.
@@ -174,11 +206,11 @@ class Internet(Network):
         latency: how long the way is between two nodes; None: as the table of ``regions`` has it.
         queueing: where messages wait for their turn: at the sender (``uplink``), at the receiver too (``both``), or nowhere, all
             transfers under way sharing the rates max–min fairly (``fair``).
-        chunk_bytes: larger messages travel in chunks of this size; None: whole.
+        chunk_bytes: larger messages travel in chunks of this size; None: whole. Not with ``fair``.
         retransmit: how often a lost message is sent again.
-        queue_bytes: what an access queue holds before it drops messages; None: everything.
-        link_bps: the most at which a message travels over any link, bits per second; messages on one link at once do not share
-            it. None: the ends decide.
+        queue_bytes: what an access queue holds before it drops messages; None: everything. Not with ``fair``.
+        link_bps: what a link carries in each direction, bits per second, its messages one after the other (with ``fair``, side
+            by side); or a model of the link_rates family, which gives every link a capacity of its own. None: the ends decide.
 
     Example:
         >>> import numpy as np
@@ -192,8 +224,9 @@ class Internet(Network):
     examples = (
         {},
         {"regions": "bitcoin-2015", "loss": {"kind": "gilbert_elliott"}, "retransmit": 3, "queueing": "both", "queue_bytes": 1e6},
-        {"regions": "aws", "loss": 0.01, "chunk_bytes": 65536, "link_bps": 1e9, "queueing": "fair"},
-        {"latency": {"kind": "lognormal", "sigma": 0.8}, "jitter": 0.2},
+        {"regions": "aws", "loss": 0.01, "link_bps": 1e9, "queueing": "fair"},
+        {"latency": {"kind": "lognormal", "sigma": 0.8}, "jitter": 0.2, "chunk_bytes": 65536},
+        {"link_bps": {"kind": "lognormal", "median_bps": 5e6, "sigma": 1.0}},
     )
 
     regions: Table = "bitcoin-2019"
@@ -208,7 +241,7 @@ class Internet(Network):
     chunk_bytes: int | None = Field(default=None, ge=1)
     retransmit: int = Field(default=0, ge=0)
     queue_bytes: float | None = Field(default=None, gt=0)
-    link_bps: float | None = Field(default=None, gt=0)
+    link_bps: LinkRatesField = None
 
     @field_validator("server_region")
     @classmethod
@@ -217,6 +250,13 @@ class Internet(Network):
         if region is not None and table is not None and region not in REGIONS[table].names:
             raise ValueError(f"on the table {table!r} it should be one of {', '.join(REGIONS[table].names)}")
         return region
+
+    @field_validator("chunk_bytes", "queue_bytes")
+    @classmethod
+    def _where_messages_queue(cls, given: float | None, info: ValidationInfo) -> float | None:
+        if given is not None and info.data.get("queueing") == "fair":
+            raise ValueError("with queueing 'fair' nothing queues: leave it out, or choose queueing 'uplink' or 'both'")
+        return given
 
     @field_validator("latency")
     @classmethod
@@ -227,6 +267,12 @@ class Internet(Network):
             if reason:
                 raise ValueError(reason)
         return latency
+
+    def check(self, n: int) -> None:
+        if self.latency is not None:
+            self.latency.check(n, REGIONS[self.regions].names)
+        if isinstance(self.link_bps, LinkRates):
+            self.link_bps.check(n)
 
     def paths(self, device_upload_bps: np.ndarray, device_download_bps: np.ndarray, streams: Streams) -> Paths:
         """Paths with latencies and rates by region."""
@@ -260,5 +306,10 @@ class Internet(Network):
             queueing=self.queueing,
             chunk_bytes=self.chunk_bytes,
             queue_bytes=math.inf if self.queue_bytes is None else self.queue_bytes,
-            link_bps=math.inf if self.link_bps is None else self.link_bps,
+            link_bps=self._link_rates(n, streams),
         )
+
+    def _link_rates(self, n: int, streams: Streams) -> float | Rates:
+        if isinstance(self.link_bps, LinkRates):
+            return self.link_bps.links(n, streams)
+        return math.inf if self.link_bps is None else self.link_bps

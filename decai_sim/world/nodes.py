@@ -108,6 +108,10 @@ class Nodes:
         if self.online[node]:
             self._leave(node, reason)
 
+    def all_departed(self) -> bool:
+        """Whether every node (the server aside) has gone for good, whatever churn says."""
+        return len(self._gone - {-1}) == self._n
+
     def _wait(self) -> None:
         change = self._ahead.next()
         if change is not None:

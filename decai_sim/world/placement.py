@@ -30,7 +30,8 @@ def place(
 
     Args:
         where: ``random``; ``degree``, those with the most links; ``betweenness``, those on the most shortest paths; ``cut``,
-            those at the ends of the links between two halves that few links join; ``region:NAME``, random ones of a region.
+            those at the ends of the links between two halves, of the largest connected part, that few links join;
+            ``region:NAME``, random ones of a region.
         count: how many.
         csr: ``(n, n)`` adjacency matrix, undirected.
         regions: ``(n,)`` names of the nodes' regions (what follows is not read), needed for ``region:NAME``.
@@ -83,7 +84,7 @@ def bisection(csr: sp.csr_array) -> Array:
 
     The second eigenvector of the normalised Laplacian (Fiedler 1973; von Luxburg, "A tutorial on spectral clustering",
     Statistics and Computing 17, 2007), which minimises a relaxed form of the cut between halves. Nodes outside the largest
-    connected part have no position, NaN.
+    connected part have no position, NaN; see :func:`halves` for all.
 
     Args:
         csr: the graph, undirected.
@@ -121,6 +122,51 @@ def bisection(csr: sp.csr_array) -> Array:
             vector = inverse[1][:, inverse[0].argmin()]
     position[members] = vector * scale
     return position
+
+
+def halves(csr: sp.csr_array) -> Array:
+    """``(n,)`` bool: which nodes are in the second of two halves, ⌊n/2⌋ nodes and the others, that few links join.
+
+    A connected graph is split at the median of :func:`bisection`. Of several parts as many as possible stay whole: the largest
+    first, each goes into the first half if there is room, and at most one is split for what room is left.
+
+    Args:
+        csr: the graph, undirected.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    n = csr.shape[0]
+    labels = connected_components(csr, directed=False)[1]
+    sizes = np.bincount(labels)
+    room, fits = n // 2, np.zeros(len(sizes), dtype=bool)
+    order = np.argsort(-sizes, kind="stable")
+    for label, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+        if size <= room:
+            fits[label] = True
+            room -= size
+    second: Array = ~fits[labels]
+    apart = order[~fits[order]]
+    if room:  # whoever did not fit is larger than what room was left, and still is
+        second[_fewest_links(csr, [np.flatnonzero(labels == label) for label in apart[-_TRIED:].tolist()], room)] = False
+    return second
+
+
+_TRIED = 20
+"""Of so many parts, the smallest that will do, the one is split that costs the fewest links."""
+
+
+def _fewest_links(csr: sp.csr_array, parts: list[Array], count: int) -> Array:
+    """``count`` nodes of one of the ``parts``, at one of its ends, whom few links join to the rest."""
+    best: tuple[float, Array] = np.inf, np.empty(0, np.int64)
+    for members in parts:
+        order = members[np.argsort(bisection(csr[members][:, members]), kind="stable")]
+        for end in (order[:count], order[-count:]):
+            inside = np.zeros(csr.shape[0], dtype=bool)
+            inside[end] = True
+            across = float((~inside[csr[end].indices]).sum())
+            if across < best[0]:
+                best = across, end
+    return best[1]
 
 
 def _at_the_cut(csr: sp.csr_array, generator: np.random.Generator) -> Array:

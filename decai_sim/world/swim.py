@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from decai_sim.world.detections import Detections
+from decai_sim.world.detections import Detections, Detector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ class _Belief(NamedTuple):
     incarnation: int
 
 
-class Swim:
+class Swim(Detector):
     """Every period each node probes another one; who does not answer, directly or through others, is suspected and then given up.
 
     A probe is a ``ping`` that wants an ``ack``. If none has come after ``timeout_s``, ``proxies`` others are asked to ping for it
@@ -96,6 +96,7 @@ class Swim:
         self._sent: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._began_s: float | None = None
+        self._rests_since_s: float | None = None
         self.probes = 0
         """Probes so far whose period has ended."""
 
@@ -153,9 +154,17 @@ class Swim:
         there = [other for other in range(self._world.n) if self._world.nodes.online[other] and other != node]
         return sum(self.belief(other, node) == state for other in there) / len(there) if there else math.nan
 
+    def trust(self, node: int) -> float:
+        """Share of the other nodes that are there now who do not believe that ``node`` is dead."""
+        return 1.0 - self.share_believing(node, "dead")
+
     # -- periods --------------------------------------------------------------------------------------------------------------
 
     def _all(self, due_s: float) -> None:
+        online = self._world.nodes.online
+        if not any(online[: self._world.n]):
+            self._rests_since_s = due_s  # so that who waits for a node in vain can find out
+            return
         for node in range(self._world.n):
             self._period(node)
         self._world.clock.at(due_s + self._period_s, self._all, due_s + self._period_s)
@@ -295,5 +304,9 @@ class Swim:
 
     def _returned(self, node: int) -> None:
         if 0 <= node < self._world.n:
+            if self._rests_since_s is not None:
+                periods = math.ceil((self._world.clock.now - self._rests_since_s) / self._period_s)
+                due_s, self._rests_since_s = self._rests_since_s + periods * self._period_s, None
+                self._world.clock.at(due_s, self._all, due_s)
             self._incarnation[node] += 1
             self._believe(node, node, _Belief(_ALIVE, self._incarnation[node]))

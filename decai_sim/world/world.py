@@ -15,7 +15,7 @@ from decai_sim.world.bulk import Bulk, Wiring
 from decai_sim.world.clock import Clock
 from decai_sim.world.devices import PROFILES, Devices
 from decai_sim.world.links import Links
-from decai_sim.world.membership import Membership
+from decai_sim.world.membership import Heartbeat, Membership
 from decai_sim.world.network import Network
 from decai_sim.world.nodes import Nodes
 
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
     from decai_sim.seeding import Streams
     from decai_sim.world.churn.base import Churn
+    from decai_sim.world.detections import Detector
+    from decai_sim.world.heartbeats import Heartbeats
+    from decai_sim.world.listing import Listing
+    from decai_sim.world.overlay.base import Overlay
     from decai_sim.world.topologies import Topology
 
 _Work = tuple[float, str, Callable[[], object]]
 
 SERVER = -1
 """The server's node number."""
+_VARIES = 1 << 32
+"""Numbers of wirings from here on are those of time-varying topologies."""
 
 
 class World:
@@ -42,6 +48,10 @@ class World:
         devices: how fast they compute.
         streams: the run's streams.
         topology: who is wired to whom; None: nobody.
+        membership: who watches whom; None: the server, by heartbeats every 30 s.
+
+    Attributes:
+        membership: the server's list of nodes.
 
     Example:
         >>> from decai_sim.seeding import Streams
@@ -60,12 +70,20 @@ class World:
         devices: Devices,
         streams: Streams,
         topology: Topology | None = None,
+        membership: Membership | None = None,
     ) -> None:
         self.n = n
         self.streams = streams
         self._topology = topology
         self.rewired = False
         """Whether :attr:`graph` is another than the topology's."""
+        self._changes: list[Callable[[sp.csr_array], sp.csr_array]] = []
+        self._make: Callable[[], sp.csr_array] = self._first_contacts
+        self._contacts: sp.csr_array | None = None
+        self._graph: sp.csr_array | None = None
+        self._wiring: Wiring | None = None
+        self._renewed = 0  # the number of the latest graph, where they change
+        self._in_use = False
         self.trace = Trace()
         self.clock = Clock()
         self.devices = devices.assign(n, streams)
@@ -78,43 +96,133 @@ class World:
         )
         self.nodes = Nodes(n, churn, self.clock, streams, self.trace)
         self.links = Links(self.clock, self.paths, self.nodes, self.trace, streams)
-        delay_s = self.paths.bases_s(np.arange(n), np.full(n, SERVER))
-        phase_s = streams.of("heartbeat").uniform(0.0, 30.0, n)
-        self.membership = Membership(self.clock, self.nodes, delay_s, phase_s)
+        self._watching = Heartbeat() if membership is None else membership
+        self.membership: Listing | Heartbeats = self._watching.listing(self)
+        self._detector: Detector | None = None
         self._work: dict[int, deque[_Work]] = {}
         self.nodes.on_offline.append(self._drop_work)
 
-    @cached_property
-    def graph(self) -> sp.csr_array:
-        """The ``(n, n)`` adjacency matrix of the topology, with what :meth:`rewire` made of it."""
-        import scipy.sparse as sp
+    # -- who is wired to whom -------------------------------------------------------------------------------------------------
 
-        if self._topology is None:
-            return sp.csr_array((self.n, self.n), dtype=np.int8)  # type: ignore[no-untyped-call]
-        return self._topology.csr(self.n, self.streams.integer("topology") % 2**32)
+    @property
+    def contacts(self) -> sp.csr_array:
+        """``(n, n)`` adjacency matrix: row ``i`` holds the nodes that node ``i`` sends to along the links there are now.
+
+        It is :attr:`graph` itself, except of a time-varying topology whose rounds have directed links.
+        """
+        if self._contacts is None:
+            contacts = self._make()
+            for change in self._changes:
+                contacts = change(contacts)
+            self._contacts = contacts
+        return self._contacts
+
+    @property
+    def graph(self) -> sp.csr_array:
+        """The ``(n, n)`` adjacency matrix, symmetric, of the links there are now, with what :meth:`rewire` made of them.
+
+        Of a time-varying topology these are the links of the present round, once they are in use; see :meth:`use_links`.
+        """
+        if self._graph is None:
+            self._graph = self.contacts
+            if self._varies:
+                from decai_sim.world.topologies import wiring
+
+                self._graph = wiring.union(self.contacts)
+        return self._graph
+
+    @property
+    def wiring(self) -> Wiring:
+        """The links of :attr:`contacts`, prepared for :meth:`Bulk.fan_out`; asking for them begins to use them.
+
+        Where the topology varies it is another object after each change: ask for it anew rather than keep it. What is under way
+        along links that have gone still arrives.
+        """
+        if self._wiring is None:
+            self.use_links()
+            if self._varies:
+                # By number, not by how many have been asked for: then looking at one does not change another's draws.
+                self._wiring = Wiring(self.contacts, self.links, _VARIES + self._renewed)
+            else:
+                self._wiring = self.bulk.wire(self.contacts)
+        return self._wiring
+
+    @cached_property
+    def overlay(self) -> Overlay | None:
+        """What keeps up the links of a time-varying topology; None: they stay as they are."""
+        return None if self._topology is None else self._topology.overlay(self, self._topology_seed)
+
+    def use_links(self) -> None:
+        """From now on nodes use their links: those of a time-varying topology change as the world runs, others stay.
+
+        It is called by those who send along links, and once is enough. Links that nobody uses are not kept up: that would cost
+        events, and of some overlays messages, to no end.
+        """
+        if self._in_use:
+            return
+        self._in_use = True
+        if self._varies and self.overlay is not None:
+            self.bulk.look_ahead(self.paths.least_s())  # anybody may be linked to anybody, in some round
+            self.overlay.start()
+
+    def relink(self, make: Callable[[], sp.csr_array], number: int) -> None:
+        """Put other links in the place of those there are; what :meth:`rewire` was told is done to them anew.
+
+        Args:
+            make: gives the ``(n, n)`` adjacency matrix, directed or not; called when somebody looks.
+            number: of the change; links of different numbers take their jitter and loss from places of their own.
+        """
+        self._make, self._renewed = make, number
+        self._contacts = self._graph = self._wiring = None
 
     def rewire(self, change: Callable[[sp.csr_array], sp.csr_array]) -> None:
         """Change who is wired to whom.
 
         Args:
-            change: from the graph to another one on the same nodes.
+            change: from the graph to another one on the same nodes. Where the topology varies it is called for each graph, which
+                may be directed, and does the same to equal ones.
 
         Raises:
             RuntimeError: nodes use the graph's links already.
         """
-        if "wiring" in vars(self):
+        if self._in_use:
             raise RuntimeError("too late to rewire: the links are in use")
-        self.graph, self.rewired = change(self.graph), True
+        self._contacts, self._graph, self.rewired = change(self.contacts), None, True
+        self._changes.append(change)
+
+    @property
+    def _varies(self) -> bool:
+        return self._topology is not None and self._topology.time_varying
+
+    @property
+    def _topology_seed(self) -> int:
+        return self.streams.integer("topology") % 2**32
+
+    def _first_contacts(self) -> sp.csr_array:
+        import scipy.sparse as sp
+
+        if self._topology is None:
+            return sp.csr_array((self.n, self.n), dtype=np.int8)  # type: ignore[no-untyped-call]
+        if self._varies:
+            return self._topology.at(self.n, self._topology_seed, 0)
+        return self._topology.csr(self.n, self._topology_seed)
 
     @cached_property
     def bulk(self) -> Bulk:
         """Moves very many small messages."""
         return Bulk(self.clock, self.links, self.nodes, self.trace)
 
-    @cached_property
-    def wiring(self) -> Wiring:
-        """The topology's links, prepared for :meth:`Bulk.fan_out`."""
-        return self.bulk.wire(self.graph)
+    def watch(self) -> Detector:
+        """Let those watch who are to find out who is there, from now on; once is enough.
+
+        Returns:
+            What they find.
+        """
+        if self._detector is None:
+            self._detector = self._watching.watch(self)
+        return self._detector
+
+    # -- what happens ---------------------------------------------------------------------------------------------------------
 
     def run(self, until_s: float = math.inf) -> None:
         """Let everything happen up to and including virtual time ``until_s``, and stand there; ``inf``: to the end."""

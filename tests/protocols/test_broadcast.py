@@ -111,6 +111,90 @@ def test_a_stop_leaves_what_there_is() -> None:
     assert len(run.rounds) == 2
 
 
+# -- links that change, and who watches -------------------------------------------------------------------------------------
+
+
+def test_news_goes_along_the_links_of_its_round() -> None:
+    topology = ds.topologies.RandomEachRound(degree=4, period_s=5.0)
+    run = broadcast(topology=topology, protocol={"kind": "broadcast", "items": 3, "interval_s": 20, "nbytes": 100})
+    seed = ds.Streams(4).integer("topology") % 2**32
+    sent = run.messages
+    rounds = (sent["t_sent_s"] // 5).astype(int)
+    assert set(rounds) == {0, 4, 8}
+    for k, messages in sent.groupby(rounds):
+        assert topology.at(60, seed, k).toarray()[messages["src"], messages["dst"]].all()
+    assert run.rounds["n_replied"].tolist() == [60, 60, 60]
+    assert run.network_view().about["caption"].startswith("Links: random each round; they change")
+
+
+def test_peer_sampling_in_a_run_costs_messages_and_loses_its_dead() -> None:
+    run = broadcast(
+        topology={"kind": "peer_sampling", "period_s": 2.0},
+        faults=[{"kind": "crash", "share": 0.5, "at_s": 21}],
+        protocol={"kind": "broadcast", "items": 4, "interval_s": 20, "nbytes": 5000},
+    )
+    traffic = run.traffic.set_index("kind")
+    # Turns at 2, 4, …, 20 s by all, and at 22, …, 80 s by the 30 who are left.
+    assert traffic.loc["shuffle", "messages"] == 10 * 60 + 30 * 30
+    assert traffic.loc["shuffle_reply", "delivered"] <= traffic.loc["shuffle", "delivered"]
+    assert run.rounds["n_replied"].tolist()[2:] == [30, 30]  # everybody who is left
+    shuffles = run.messages[run.messages["kind"] == "shuffle"]
+    asked_the_dead = shuffles[shuffles["outcome"] == "offline"].groupby("t_sent_s").size()
+    assert asked_the_dead.loc[22.0:30.0].min() > 5
+    assert not len(asked_the_dead.loc[64.0:])
+
+
+def test_links_that_a_protocol_does_not_use_are_not_kept_up() -> None:
+    run = ds.run(
+        ds.Scenario(
+            nodes=6,
+            task="digits",
+            network="internet",
+            topology="peer_sampling",
+            protocol={"kind": "federated", "rounds": 1, "fraction": 1},
+        ),
+        progress=False,
+    )
+    assert set(run.traffic["kind"]) == {"train", "train_reply"}
+
+
+def test_learning_without_a_server_meets_others_each_round() -> None:
+    topology = ds.topologies.RandomEachRound(degree=2, period_s=0.01)
+    run = ds.run(
+        ds.Scenario(nodes=12, task="digits", network="internet", topology=topology, protocol={"kind": "dpsgd", "rounds": 3}),
+        progress=False,
+    )
+    models = run.messages[run.messages["kind"] == "model"]
+    ends = np.array([0.0, *run.rounds["t_s"]])
+    by_round = models.groupby(np.searchsorted(ends, models["t_sent_s"], side="left"))
+    links = [set(zip(sent["src"], sent["dst"], strict=True)) for _, sent in by_round]
+    assert len(links) == 3
+    assert all(len(pairs) == 24 for pairs in links)
+    assert links[0] != links[1] != links[2]
+
+
+def test_swim_runs_beside_the_news_and_its_findings_are_kept(tmp_path: Path) -> None:
+    calm = broadcast()
+    run = broadcast(membership={"kind": "swim", "period_s": 2}, faults=[{"kind": "crash", "nodes": [7], "at_s": 25}])
+    assert {"item", "swim_ping", "swim_ack"} <= set(run.traffic["kind"])
+    found = run.detections
+    assert list(found.columns) == ["run_id", "t_s", "observer", "node", "state", "wrong", "delay_s", "first"]
+    assert set(found["node"]) == {7}
+    assert found["t_s"].min() > 25
+    assert ds.Run.load(run.save(tmp_path)).detections.equals(found)
+    assert not len(calm.detections)
+    # Watching changes nothing of who hears what when, but for what waits in queues.
+    assert run.propagation()["origin"].tolist() == calm.propagation()["origin"].tolist()
+
+
+def test_the_default_watch_is_free() -> None:
+    digests = {
+        broadcast(membership=membership).trace_digest
+        for membership in ("heartbeat", {"kind": "heartbeat", "period_s": 5, "patience": 3})
+    }
+    assert digests == {broadcast().trace_digest}
+
+
 @pytest.mark.parametrize(("field", "value"), [("attack", "sign_flip"), ("defense", "median")])
 def test_nothing_is_learned(field: str, value: str) -> None:
     with pytest.raises(ScenarioError, match=f"{field}: .* is not allowed: under protocol 'broadcast' nothing is"):

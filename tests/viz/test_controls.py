@@ -30,16 +30,19 @@ PLACES = {
     "dissemination": "protocol.dissemination",
     "faults": "faults",
     "latency": "network.latency",
+    "link_rates": "network.link_bps",
     "loss": "network.loss",
+    "membership": "membership",
     "models": "task.model",
     "network": "network",
+    "optimisers": "protocol.optimiser",
     "partitions": "task.partition",
     "protocols": "protocol",
     "tasks": "task",
     "topologies": "topology",
 }
 LISTS = {"adversaries", "faults"}
-WRITTEN = {*LISTS, "loss"}  # have no menu: several of them, or a number instead
+WRITTEN = {*LISTS, "link_rates", "loss"}  # have no menu: several of them, or a number instead
 COMPONENTS = [  # ours, and not what tests before this one have defined
     pytest.param(cls, fields, id=f"{family}-{cls.kind}-{i}")
     for family in sorted(PLACES)

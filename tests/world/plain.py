@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import simpy
 
 
@@ -28,7 +29,8 @@ class Plain:
         paths, links = world.paths, world.links
         self.env = simpy.Environment()
         self.up, self.down = paths.upload_bps.tolist(), paths.download_bps.tolist()
-        self.link_bps, self.retransmit, self.chunk_bytes = paths.link_bps, paths.retransmit, paths.chunk_bytes
+        self.retransmit, self.chunk_bytes, self.queue_bytes = paths.retransmit, paths.chunk_bytes, paths.queue_bytes
+        self.rates = paths.link_rates
         self.both = paths.queueing == "both"
         self.stretch, self.lost = links.stretch.tolist(), links.lost.tolist()
         self.base_s = base_s
@@ -38,6 +40,8 @@ class Plain:
         self.departures: list[list[float]] = [[] for _ in range(n)]
         self.uploads = [simpy.Resource(self.env) for _ in range(n)]
         self.downloads = [simpy.Resource(self.env) for _ in range(n)]
+        self.links: dict[tuple[int, int], simpy.Resource] = {}
+        self.backlog: dict[simpy.Resource, float] = {}  # when what is in a queue will have passed
         self.table: list[list[Any]] = []
         self.bytes_up, self.bytes_down = [0] * n, [0] * n
         self.cut: Callable[[int, int], bool] = lambda src, dst: False
@@ -54,6 +58,7 @@ class Plain:
                 self.departures[node].append(self.env.now)
                 # Whatever waits goes on waiting in queues that nobody uses any more.
                 self.uploads[node], self.downloads[node] = simpy.Resource(self.env), simpy.Resource(self.env)
+                self.links = {ends: link for ends, link in self.links.items() if ends[0] != node}
             self.online[node] = not self.online[node]
 
     def send(self, src: int, dst: int, nbytes: int, kind: str, deliver: Callable[..., object], *args: Any) -> None:
@@ -103,16 +108,30 @@ class Plain:
             latency, lost = self.draw(src, dst)
             latency += self.hold_up(src, dst, kind)
             lost = lost or self.cut(src, dst) or latency == math.inf
-            up, down, link = (8 * size / bps for bps in (self.up[src], self.down[dst], self.link_bps))
+            up, down, link = (8 * size / bps for bps in (self.up[src], self.down[dst], self.carries(src, dst)))
+            queue = self.uploads[src]
+            if self.is_full(queue, self.up[src]):
+                if attempt == self.retransmit:
+                    row[-1] = "lost"
+                else:
+                    yield env.timeout(max(1.0, 6 * self.base_s(src, dst)) * 2**attempt)
+                continue
             if lost and attempt == self.retransmit:
                 row[-1] = "lost"
-            queue = self.uploads[src]
+            self.fill(queue, up)
             turn = queue.request()
             yield turn
-            reached = env.now + latency
+            began = env.now
             env.process(self.occupy(queue, turn, up))
-            width = max(up, link) if self.both else max(up, link, down)
-            passed, out_s = env.timeout(width), env.now + width
+            width = up if self.both else max(up, down)
+            if link:
+                # Onto the link as soon as it is free: its bytes follow each other there while the sender's queue goes on.
+                way = self.links.setdefault((src, dst), simpy.Resource(env))
+                on_link = way.request()
+                yield on_link
+                env.process(self.occupy(way, on_link, link))
+            reached, out_s = env.now + latency, max(began + width, env.now + link)
+            passed = env.timeout(out_s - env.now)
             if lost:
                 yield passed
                 if not out.triggered:
@@ -131,6 +150,14 @@ class Plain:
                 return
             tail = env.now + max(up, link)
             queue = self.downloads[dst]
+            if self.is_full(queue, self.down[dst]):
+                if attempt == self.retransmit:
+                    row[-1] = "lost"
+                else:
+                    again_s = out_s + max(1.0, 6 * self.base_s(src, dst)) * 2**attempt
+                    yield env.timeout(max(again_s, env.now + 1.0) - env.now)
+                continue
+            self.fill(queue, down)
             turn = queue.request()
             yield turn
             yield env.process(self.occupy(queue, turn, down))
@@ -139,6 +166,17 @@ class Plain:
             return
         if not out.triggered:
             out.succeed()
+
+    def carries(self, src: int, dst: int) -> float:
+        """What the link between two nodes carries, bits per second."""
+        return math.inf if self.rates is None else float(self.rates.bps(np.array([src]), np.array([dst]))[0])
+
+    def is_full(self, queue: simpy.Resource, bps: float) -> bool:
+        """Whether a queue holds more than it can."""
+        return (self.backlog.get(queue, 0.0) - self.env.now) * bps / 8 > self.queue_bytes
+
+    def fill(self, queue: simpy.Resource, seconds: float) -> None:
+        self.backlog[queue] = max(self.backlog.get(queue, 0.0), self.env.now) + seconds
 
     def occupy(self, queue: simpy.Resource, turn: Any, seconds: float) -> Iterator[Any]:
         yield self.env.timeout(seconds)

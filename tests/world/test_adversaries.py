@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import decai_sim as ds
+from decai_sim.component import _FAMILIES
 from decai_sim.errors import ScenarioError, explain
 from decai_sim.seeding import Streams
+from decai_sim.viz import palette
 from decai_sim.world import Adversary, Delay, Drop, Eclipse, Flooding, Internet, Mix, Selective, SlowLinks, Sybil
 from decai_sim.world.adversaries import install_all
-from decai_sim.world.dissemination import BlockRelay, Dissemination, Flood, GossipSub
+from decai_sim.world.dissemination import BlockRelay, Dissemination, Flood, GossipSub, Pull, Push, PushPull
 from decai_sim.world.dissemination.spread import Spread
 from decai_sim.world.topologies import BarabasiAlbert, Given, Ring, SmallWorld, TwoCliques, wiring
 from decai_sim.world.world import World
@@ -79,25 +81,32 @@ def test_cut_vertices_part_two_cliques() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), who=st.sets(st.integers(0, 19), min_size=1, max_size=6), delay_s=st.sampled_from([0.5, 7.25]))
-def test_floods_take_the_shortest_ways_that_adversaries_leave(seed: int, who: set[int], delay_s: float) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    who=st.sets(st.integers(0, 19), min_size=1, max_size=6),
+    delay_s=st.sampled_from([0.5, 7.25]),
+    own=st.booleans(),
+)
+def test_floods_take_the_shortest_ways_that_adversaries_leave(seed: int, who: set[int], delay_s: float, own: bool) -> None:
     graph = nx.connected_watts_strogatz_graph(20, 4, 0.3, seed=seed)
     nodes, victims = tuple(who), (1, 2, 3)
 
-    def expected(costs: Any) -> list[float]:
+    def expected(costs: Any, spared: set[int] | frozenset[int] = frozenset()) -> list[float]:
         """Shortest ways, where a link costs a second and what ``costs(src, dst)`` adds; None: it is not there."""
         arrows = nx.DiGraph()
         arrows.add_nodes_from(range(20))
         for a, b in graph.to_directed().edges:
-            extra = costs(a, b) if a in who else 0.0
+            extra = costs(a, b) if a in who - spared else 0.0
             if extra is not None:
                 arrows.add_edge(a, b, weight=1 + extra)
         found = nx.single_source_dijkstra_path_length(arrows, 0)
         return [found.get(node, NEVER) for node in range(20)]
 
     topology = Given.of(graph)
-    assert delays(steady(20, topology, Drop(nodes=nodes)), 0) == expected(lambda src, dst: None)
-    assert delays(steady(20, topology, Delay(nodes=nodes, delay_s=delay_s)), 0) == expected(lambda src, dst: delay_s)
+    spared = frozenset() if own else {0}  # what 0 sends is its own news
+    drop, delay = Drop(nodes=nodes, own=own), Delay(nodes=nodes, delay_s=delay_s, own=own)
+    assert delays(steady(20, topology, drop), 0) == expected(lambda src, dst: None, spared)
+    assert delays(steady(20, topology, delay), 0) == expected(lambda src, dst: delay_s, spared)
     picky = Selective(nodes=nodes, victims=victims)
     assert delays(steady(20, topology, picky), 0) == expected(lambda src, dst: None if dst in victims else 0.0)
     slow = Selective(nodes=nodes, victims=victims, kinds=["item", "else"], delay_s=delay_s)
@@ -107,12 +116,176 @@ def test_floods_take_the_shortest_ways_that_adversaries_leave(seed: int, who: se
 
 
 def test_several_add_up() -> None:
-    w = steady(3, Given(edges=((0, 1), (1, 2))), Delay(nodes=[1], delay_s=5), Delay(share=1.0, delay_s=0.5))
+    w = steady(3, Given(edges=((0, 1), (1, 2))), Delay(nodes=[1], delay_s=5), Delay(share=1.0, delay_s=0.5, own=True))
     assert delays(w, 0) == [0, 1.5, 1.5 + 6.5]
 
 
+# -- what is their own, and what they pass on -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk_bytes": 1 << 40}, {"queueing": "both"}], ids=str)
+def test_who_drops_what_it_passes_on_still_spreads_its_own_news(options: dict[str, Any]) -> None:
+    # 1 - 0 - 2 - 3: of two items published by 0 and 3, node 2 passes neither on, and has one of its own.
+    w = steady(4, Given(edges=((1, 0), (0, 2), (2, 3))), Drop(nodes=[2]), **options)
+    spread = Flood().start(w, 3)
+    for origin in (0, 3, 2):
+        spread.publish(origin, 10)
+    w.run(100)
+    assert np.isfinite(spread.reached_s).tolist() == [
+        [True, True, True, False],
+        [False, False, True, True],
+        [True, True, True, True],
+    ]
+
+
+def test_tries_of_one_message_are_judged_alike() -> None:
+    # Each try of what is passed on is dropped, none of what is one's own, however the messages travel.
+    for options in ({}, {"chunk_bytes": 1 << 40}):
+        w = steady(3, Given(edges=((0, 1), (1, 2))), Drop(nodes=[1]), retransmit=2, **options)
+        spread = Flood().start(w, 2)
+        spread.publish(0, 10)
+        spread.publish(1, 10)
+        w.run(1000)
+        assert np.isfinite(spread.reached_s).tolist() == [[True, True, False], [True, True, True]]
+        row = w.trace.traffic().iloc[0]
+        # 0 to 1, 1 to 0 and 2 its own, what 0 sent to 2 (three times) and, of 1's item, nothing more: 5 · 10 sent, 10 + 10 again.
+        assert (row.lost, row.bytes_sent - row.bytes) == (1, 20)
+
+
+def test_requests_are_a_droppers_own() -> None:
+    # 0 - 1 - 2: node 1 gets what it asks for, and answers nobody, since it announces nothing.
+    line = Given(edges=((0, 1), (1, 2)))
+    relay = BlockRelay(processing_s=0.0, one_at_a_time=False)
+    assert delays(steady(3, line, Drop(nodes=[1])), 0, relay) == [0, 3, NEVER]
+    assert delays(steady(3, line, Drop(nodes=[1], own=True)), 0, relay) == [0, NEVER, NEVER]
+    assert delays(steady(3, line, Drop(nodes=[1])), 1, relay) == [3, 0, 3]
+    assert delays(steady(3, line, Drop(nodes=[1], own=True)), 1, relay) == [NEVER, 0, NEVER]
+
+
+@pytest.mark.parametrize("how", [Push(), Pull(), PushPull()], ids=repr)
+def test_digests_are_a_gossipers_own(how: Dissemination) -> None:
+    # Node 1 calls the others and hears what they have, and gives them nothing but its own item, the one of 20 bytes.
+    w = steady(12, None, Drop(nodes=[1]))
+    spread = how.start(w, 12)
+    for node in range(12):
+        spread.publish(node, 20 if node == 1 else 10)
+    w.run(40.5)
+    assert np.isfinite(spread.reached_s).all()
+    messages = w.trace.messages()
+    for nbytes, outcome in ((10, "lost"), (20, "delivered")):
+        mine = messages[(messages.kind == "item") & (messages.src == 1) & (messages.bytes == nbytes)]
+        assert set(mine.outcome) - {"expired"} == {outcome}
+    others = messages[(messages.kind != "item") | (messages.src != 1)]
+    assert set(others.outcome) <= {"delivered", "expired"}
+
+
+def test_messages_that_are_about_nothing_published_are_ones_own() -> None:
+    w, arrived = steady(2, None, Drop(nodes=[0]), Delay(nodes=[0], delay_s=9)), []
+    w.links.send(0, 1, 1, "model", lambda: arrived.append(w.clock.now))
+    w.run()
+    assert arrived == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("adversary", "protocol", "complaint"),
+    [
+        (Drop(share=0.2), "federated", "adversaries.0.own: False is not allowed: under protocol 'federated' nodes pass nothing"),
+        (Delay(share=0.2), "dpsgd", "adversaries.0.own: False is not allowed: under protocol 'dpsgd' nodes pass nothing on"),
+        (
+            Eclipse(share=0.2, victims=[0]),
+            "federated",
+            "adversaries.0.kind: 'eclipse' is not allowed: under protocol 'federated' nodes talk to the server alone",
+        ),
+        (
+            Selective(share=0.2, kinds=["item", "blok"]),
+            {"kind": "broadcast", "dissemination": "flood"},
+            "adversaries.0.kinds: 'blok' is not allowed: under protocol 'broadcast' messages are of kind item",
+        ),
+        (
+            Selective(share=0.2, kinds=["item"]),
+            {"kind": "broadcast", "dissemination": "block_relay"},
+            "adversaries.0.kinds: 'item' is not allowed: under protocol 'broadcast' messages are of kind block, getdata, inv",
+        ),
+        (
+            Selective(share=0.2, kinds=["block"]),
+            "federated",
+            "adversaries.0.kinds: 'block' is not allowed: under protocol 'federated' messages are of kind train, train_reply",
+        ),
+        (
+            Selective(share=0.2, kinds=["item"]),
+            "dpsgd",
+            "adversaries.0.kinds: 'item' is not allowed: under protocol 'dpsgd' m",
+        ),
+    ],
+    ids=repr,
+)
+def test_what_would_come_to_nothing_is_refused_before_a_run(adversary: Adversary, protocol: Any, complaint: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        ds.Scenario(nodes=20, adversaries=[adversary], protocol=protocol).check()
+    assert str(caught.value).startswith(complaint)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("adversaries", "protocol"),
+    [
+        ([Drop(share=0.2, own=True), Delay(share=0.2, own=True), Selective(share=0.2, kinds=["train_reply"])], "federated"),
+        ([Drop(share=0.2, own=True), Eclipse(share=0.2, victims=[0])], "dpsgd"),
+        ([Drop(share=0.2), Selective(share=0.2, kinds=["junk", "item"]), Flooding(share=0.2)], "broadcast"),
+    ],
+)
+def test_what_will_come_to_something_is_not(adversaries: list[Adversary], protocol: str) -> None:
+    ds.Scenario(nodes=20, adversaries=adversaries, protocol=protocol).check()
+
+
+@pytest.mark.parametrize("how", [Flood(), Push(), Pull(), PushPull(), GossipSub(d=2, d_low=1, d_high=2), BlockRelay()], ids=repr)
+def test_dissemination_protocols_send_the_kinds_that_they_say(how: Dissemination) -> None:
+    w = internet(40, topology=SmallWorld(degree=6), loss=0.05)
+    spread = how.start(w, 3)
+    for item in range(3):
+        w.clock.at(3.1 * item, spread.publish, item, 1000)
+    w.run(30)
+    assert how.kinds is not None
+    assert set(w.trace.traffic().kind) == set(how.kinds)
+    assert set(how.relays) <= set(how.kinds)
+
+
+def test_kinds_that_were_not_sent_are_warned_of_where_they_cannot_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_FAMILIES, "dissemination", dict(_FAMILIES["dissemination"]))
+
+    class Whisper(Flood, kind="whisper"):
+        """A flood that does not say what it sends."""
+
+        kinds = None  # type: ignore[assignment]
+
+    scenario = ds.Scenario(
+        nodes=10,
+        topology="ring",
+        protocol=ds.protocols.Broadcast(dissemination=Whisper(), items=1, interval_s=5),
+        adversaries=[Drop(share=0.1), Selective(share=0.1, kinds=["item", "blok"])],
+    )
+    with pytest.warns(RuntimeWarning, match=r"^adversaries\.1\.kinds: no message of kind blok was sent$"):
+        ds.run(scenario, progress=False)
+
+
+def test_nodes_say_which_adversary_they_are() -> None:
+    run = ds.run(
+        ds.Scenario(
+            nodes=10,
+            topology="ring",
+            protocol=ds.protocols.Broadcast(items=1, interval_s=5),
+            adversaries=[Drop(nodes=[3, 5]), Delay(nodes=[5])],
+        ),
+        progress=False,
+    )
+    marked = {3: "drop", 5: "drop, delay"}
+    assert [kind if isinstance(kind, str) else None for kind in run.nodes.adversary] == [marked.get(node) for node in range(10)]
+    assert not run.nodes.byzantine.any()
+    assert np.flatnonzero(run.replay().states(0.0) & palette.BYZANTINE).tolist() == [3, 5]  # triangles on the map
+
+
 def test_what_goes_to_the_server_is_held_up_and_dropped_too() -> None:
-    for adversaries, arrival in (([Delay(nodes=[0], delay_s=5)], [6.0]), ([Selective(nodes=[0], victims=[-1])], [])):
+    for adversaries, arrival in (([Delay(nodes=[0], delay_s=5, own=True)], [6.0]), ([Selective(nodes=[0], victims=[-1])], [])):
         w, arrived = steady(2, None, *adversaries), []
         w.links.send(0, -1, 1, "reply", lambda: arrived.append(w.clock.now))  # noqa: B023
         w.links.send(-1, 0, 1, "task", int)
@@ -124,7 +297,7 @@ def test_what_goes_to_the_server_is_held_up_and_dropped_too() -> None:
 def outcomes(p: float, number: int = 0, **options: Any) -> list[str]:
     """What becomes of 400 messages that nodes 0 and 1 send to each other, of two kinds."""
     w = world(2, network=Wires([8e6] * 3, [8e6] * 3, 1.0, **options))
-    Drop(nodes=[0, 1], p=p).install(w, number)
+    Drop(nodes=[0, 1], p=p, own=True).install(w, number)
     box = w.bulk.open(lambda arrivals: None, anyone=True)
     for t in range(100):
         for kind in ("a", "b"):
@@ -161,12 +334,14 @@ def test_announcing_without_delivering_costs_the_timeout() -> None:
     relay = BlockRelay(processing_s=0.0, one_at_a_time=False, timeout_s=120)
     # Each hop is an announcement, a request and the block: 3 s.
     assert delays(steady(5, DETOUR), 0, relay) == [0, 3, 6, 3, 6]
-    # Somebody silent is passed over: 2 hears of it from 4. Nor does 1 ask for it.
-    assert delays(steady(5, DETOUR, Drop(nodes=[1])), 0, relay) == [0, NEVER, 9, 3, 6]
+    # Somebody silent is passed over: 2 hears of it from 4.
+    assert delays(steady(5, DETOUR, Drop(nodes=[1])), 0, relay) == [0, 3, 9, 3, 6]
+    assert delays(steady(5, DETOUR, Drop(nodes=[1], own=True)), 0, relay) == [0, NEVER, 9, 3, 6]
     # 2 asks 1 at 4 s, and 4 when it has waited for 120 s.
     assert delays(steady(5, DETOUR, Selective(nodes=[1], kinds=["block"])), 0, relay) == [0, 3, 126, 3, 6]
-    # Of the first three messages one is 1's, of the next three two.
-    assert delays(steady(5, DETOUR, Delay(nodes=[1], delay_s=1.0)), 0, relay) == [0, 3 + 1, 6 + 1 + 2, 3, 6]
+    # Of the first three messages one, a request, is 1's, of the next three two.
+    assert delays(steady(5, DETOUR, Delay(nodes=[1], delay_s=1.0)), 0, relay) == [0, 3, 6 + 2, 3, 6]
+    assert delays(steady(5, DETOUR, Delay(nodes=[1], delay_s=1.0, own=True)), 0, relay) == [0, 3 + 1, 6 + 1 + 2, 3, 6]
 
 
 def test_a_mesh_recovers_what_its_links_drop_by_gossip() -> None:
@@ -548,5 +723,5 @@ def test_learning_without_a_server_goes_along_the_rewired_links() -> None:
 def test_a_federation_with_silent_clients() -> None:
     protocol = {"kind": "federated", "rounds": 2, "fraction": 1, "deadline_s": 30}
     base = ds.Scenario(nodes=10, task="digits", network="internet", protocol=protocol)
-    run = ds.run(base.but(adversaries=[Drop(share=0.3)]), progress=False)
+    run = ds.run(base.but(adversaries=[Drop(share=0.3, own=True)]), progress=False)
     assert run.rounds.n_replied.tolist() == [7, 7]

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from decai_sim.seeding import Streams
-from decai_sim.world import Exponential, Ideal, Internet, Mix, Ring, SmallWorld
-from decai_sim.world.bulk import Arrivals, _turns
+from decai_sim.world import Exponential, Ideal, Internet, Mix, Ring, SmallWorld, link_rates
+from decai_sim.world.bulk import Arrivals
 from decai_sim.world.loss import GilbertElliott
 from decai_sim.world.topologies import Given
+from decai_sim.world.turns import turns
 from decai_sim.world.world import World
 from tests.world.plain import Plain
 from tests.world.worlds import Absences, Wires, world
@@ -106,7 +107,8 @@ def by_links(w: World, published: list[Any], also: Also | None = None) -> pd.Dat
     wiring, links = w.wiring, w.links
     # The draws of the wiring: Links has places of its own otherwise.
     ends = zip(wiring.src.tolist(), wiring.dst.tolist(), wiring.cursor.tolist(), wiring.base_s.tolist(), strict=True)
-    links._used = {src * (w.n + 1) + dst: ([place], base_s) for src, dst, place, base_s in ends}
+    for src, dst, place, base_s in ends:
+        links.start_at(src, dst, place, base_s)
 
     def send(src: int, dst: int, nbytes: int, kind: str, item: int) -> None:
         links.send(src, dst, nbytes, kind, flood.hear, src, dst, item)
@@ -166,6 +168,7 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
         np.testing.assert_allclose(one[name], other[name], rtol=1e-9, atol=0)
 
 
+LINKS = link_rates.Lognormal(median_bps=6e5, sigma=1.0)
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"queueing": "both"},
@@ -173,28 +176,31 @@ OPTIONS: list[dict[str, Any]] = [
     {"queueing": "both", "retransmit": 1, "link_bps": 7e5},
     {"chunk_bytes": 8_000, "retransmit": 1},
     {"chunk_bytes": 8_000, "queueing": "both"},
+    {"link_bps": LINKS, "retransmit": 1},
+    {"link_bps": LINKS, "queueing": "both", "chunk_bytes": 8_000},
+    {"queue_bytes": 50_000},
+    {"queue_bytes": 50_000, "retransmit": 2},
+    {"queue_bytes": 30_000, "queueing": "both", "download_bps": 5e5},
+    {"queue_bytes": 30_000, "queueing": "both", "retransmit": 2, "download_bps": 5e5},
+    {"queue_bytes": 30_000, "queueing": "both", "retransmit": 1, "chunk_bytes": 30_000, "link_bps": LINKS, "download_bps": 4e5},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "uplink")
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(n=st.integers(5, 40), seed=st.integers(0, 10_000), boxes=st.integers(1, 3))
 def test_three_ways_of_sending_agree_event_for_event(options: dict[str, Any], n: int, seed: int, boxes: int) -> None:
     published = news(n, seed)
     bulk, single = small_world(n, seed, **options), small_world(n, seed, **options)
     table, plain = plainly(small_world(n, seed, **options), published)
-    if "chunk_bytes" not in options:  # what travels in chunks goes through Links, with its places in the tables
-        fast = by_bulk(bulk, published, boxes)
-        same(fast, table)
-        assert [*bulk.links.bytes_up[:-1], *bulk.links.bytes_down[:-1]] == plain.bytes_up + plain.bytes_down
+    fast = by_bulk(bulk, published, boxes)
+    same(fast, table)
+    assert [*bulk.links.bytes_up[:-1], *bulk.links.bytes_down[:-1]] == plain.bytes_up + plain.bytes_down
     slow = by_links(single, published)
     same(slow, table)
     assert [*single.links.bytes_up[:-1], *single.links.bytes_down[:-1]] == plain.bytes_up + plain.bytes_down
-    if "chunk_bytes" not in options:
-        pd.testing.assert_frame_equal(fast, slow, check_exact=True)  # to the last bit
-        pd.testing.assert_frame_equal(
-            bulk.trace.traffic().sort_values("kind", ignore_index=True), single.trace.traffic(), rtol=1e-12
-        )
+    pd.testing.assert_frame_equal(fast, slow, check_exact=True)  # to the last bit
+    pd.testing.assert_frame_equal(bulk.trace.traffic().sort_values("kind", ignore_index=True), single.trace.traffic(), rtol=1e-12)
 
 
 # -- together with everything else on the clock -------------------------------------------------------------------------------
@@ -230,8 +236,17 @@ def troubles(w: World) -> None:
     w.clock.env.process(ticking())
 
 
-@pytest.mark.parametrize("options", [{}, {"queueing": "both"}, {"queueing": "both", "retransmit": 2, "loss": 0.2}], ids=len)
-@settings(max_examples=4, deadline=None)
+TROUBLED: list[dict[str, Any]] = [
+    {},
+    {"queueing": "both"},
+    {"queueing": "both", "retransmit": 2, "loss": 0.2},
+    {"retransmit": 1, "chunk_bytes": 10_000, "link_bps": LINKS},
+    {"queueing": "both", "retransmit": 2, "queue_bytes": 30_000, "chunk_bytes": 20_000, "link_bps": LINKS, "download_bps": 5e5},
+]
+
+
+@pytest.mark.parametrize("options", TROUBLED, ids=lambda options: "-".join(options) or "uplink")
+@settings(max_examples=3, deadline=None)
 @given(n=st.integers(5, 40), seed=st.integers(0, 10_000))
 def test_troubles_strike_the_same_messages_at_the_same_times(options: dict[str, Any], n: int, seed: int) -> None:
     # What has no size passes a receiver's queue in no time, and would arrive at the instant at which the one before does.
@@ -477,19 +492,26 @@ def test_links_have_draws_of_their_own_in_every_wiring_and_for_whatever_is_sent_
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3), st.integers(0, 99)), max_size=300),
+    st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3), st.integers(0, 99), st.floats(0, 9)), max_size=300),
     st.sampled_from([1, 3, 40, 100]),
     st.lists(st.floats(0, 20), min_size=100, max_size=100),
+    st.booleans(),
 )
+@example([(i / 50, 1.0 + i % 3, i % 40, 4.0 + i % 2) for i in range(300)], 100, [1.0] * 100, True)
 @settings(max_examples=50)
-def test_turns_are_those_of_a_loop_to_the_last_bit(customers: Any, queues: int, free: list[float]) -> None:
-    t_s, service, queue = (np.array([row[i] for row in sorted(customers)]) for i in range(3))
+def test_turns_are_those_of_a_loop_to_the_last_bit(customers: Any, queues: int, free: list[float], impatient: bool) -> None:
+    t_s, service, queue, patience = (np.array([row[i] for row in sorted(customers)]) for i in range(4))
     queue = queue.astype(int) % queues
     free_s, expected = np.array(free), []
-    for comes, lasts, which in zip(t_s.tolist(), service.tolist(), queue.tolist(), strict=True):
-        expected.append(max(comes, free[which]))
-        free[which] = expected[-1] + lasts
-    assert _turns(t_s, service, queue, free_s).tolist() == expected
+    for comes, lasts, which, most in zip(t_s.tolist(), service.tolist(), queue.tolist(), patience.tolist(), strict=True):
+        start = max(comes, free[which])
+        if impatient and start - comes > most:
+            expected.append(math.nan)
+        else:
+            expected.append(start)
+            free[which] = start + lasts
+    starts = turns(t_s, service, queue, free_s, patience if impatient else None)
+    np.testing.assert_array_equal(starts, expected)
     assert free_s.tolist() == free
 
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import integrate, optimize, special, stats
 
+import decai_sim as ds
 from decai_sim.errors import ScenarioError
 from decai_sim.seeding import Streams
 from decai_sim.world import Churn, Diurnal, Exponential, FlashCrowd, Pareto, Permanent, TraceReplay, Weibull
@@ -376,6 +377,14 @@ def test_missing_files_and_headers_and_short_laps_are_refused(tmp_path: Path) ->
         recorded(tmp_path, "0,1,10\n", repeat_s=9).start(1, Streams(0))
 
 
+def test_a_wrong_file_is_found_before_a_run_wherever_it_stands(tmp_path: Path) -> None:
+    churn = recorded(tmp_path, "0,5,1\n")
+    for one in (churn, FlashCrowd(rest=churn), FlashCrowd(rest=FlashCrowd(rest=churn))):
+        with pytest.raises(ScenarioError, match=r"^churn\.path: .* line 2: '0,5,1' is not a node number"):
+            ds.Scenario(nodes=3, churn=one).check()
+    ds.Scenario(nodes=3, churn=recorded(tmp_path, "0,1,5\n")).check()
+
+
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     churn = recorded(tmp_path, "0,0,1\n")
     assert churn.start(1, Streams(0)).tolist() == [True]
@@ -397,14 +406,43 @@ def test_newcomers_arrive_as_a_poisson_process_in_order() -> None:
     assert np.isinf(churn.periods(0, here, np.zeros(n), Streams(1))[here]).all()
 
 
-def test_size_follows_the_infinite_server_queue() -> None:
+# Stutzbach & Rejaie (2006): shapes of the Weibull fits of gaps between arrivals in three swarms.
+@pytest.mark.parametrize(("swarm", "shape"), [("redhat", 0.53), ("debian", 0.79), ("flatout", 0.62)])
+def test_gaps_between_newcomers_are_weibull_as_measured(swarm: Any, shape: float) -> None:
+    n = 4000
+    churn = Permanent(present=0.2, arrivals_per_hour=3600, measured=swarm)
+    here = churn.start(n, Streams(1))
+    arrives = churn.periods(0, here, np.zeros(n), Streams(1))[~here]
+    gaps = np.diff(arrives)
+    assert (gaps > 0).all()
+    law = stats.weibull_min(shape, scale=1 / special.gamma(1 + 1 / shape))
+    assert stats.kstest(gaps, law.cdf).pvalue > 0.01
+    assert stats.kstest(gaps, stats.expon().cdf).pvalue < 1e-3
+    own = Permanent(present=0.2, arrivals_per_hour=3600, measured=swarm, arrival_shape=shape)
+    assert (own.periods(0, here, np.zeros(n), Streams(1))[~here] == arrives).all()
+
+
+def test_the_first_newcomer_is_awaited_by_whoever_looks_in() -> None:
+    # In equilibrium the mean time to the next arrival is E[gap^2] / 2 E[gap], whatever has been; of shape 0.62 it is 1.79 gaps.
+    churn, here = Permanent(present=0.0, arrivals_per_hour=3600, measured="flatout"), np.zeros(1, bool)
+    first = [churn.periods(0, here, np.zeros(1), Streams(seed))[0] for seed in range(2000)]
+    k = 0.62
+    wanted = special.gamma(1 + 2 / k) / (2 * special.gamma(1 + 1 / k) ** 2)
+    assert np.mean(first) == pytest.approx(wanted, abs=4 * np.std(first) / math.sqrt(2000))
+    assert wanted > 1.5
+
+
+@pytest.mark.parametrize("measured", [None, "redhat"])
+def test_size_follows_the_infinite_server_queue(measured: Any) -> None:
     n, stay, rate = 6000, 1000.0, 2.0  # arrivals a second
-    nodes, clock = alone(n, Permanent(present=0.25, arrivals_per_hour=3600 * rate, mean_stay_s=stay), seed=2)
+    churn = Permanent(present=0.25, arrivals_per_hour=3600 * rate, mean_stay_s=stay, measured=measured)
+    nodes, clock = alone(n, churn, seed=2)
     began = sum(nodes.online[:-1])
     for t in (200.0, 800.0, 2000.0):  # 4000 of 4500 newcomers have come by then
         clock.run(t)
         wanted = began * math.exp(-t / stay) + rate * stay * (1 - math.exp(-t / stay))
-        assert abs(sum(nodes.online[:-1]) - wanted) < 4 * math.sqrt(wanted)
+        # Bursts spread more than a Poisson process: up to gaps' squared coefficient of variation, 4.5 with this shape.
+        assert abs(sum(nodes.online[:-1]) - wanted) < 4 * math.sqrt(wanted * (1 if measured is None else 4.5))
     clock.run(math.inf)
     assert not any(nodes.online[:-1])
     assert max(nodes.session) == 1  # nobody returned
@@ -424,6 +462,24 @@ def test_a_flash_crowd_comes_and_goes() -> None:
         assert abs(found - share) < 4 * math.sqrt(share * (1 - share) / crowd) + 1e-9
     clock.run(math.inf)
     assert sum(nodes.online[:-1]) == rest
+
+
+def test_crowds_within_crowds_are_drawn_apart() -> None:
+    # Were both drawn alike, the inner crowd would be those of the outer one, who come with that: no second wave.
+    n, online = 20_000, np.zeros(20_000, bool)
+    inner = FlashCrowd(share=0.5, at_s=1000, ramp_s=60, mean_stay_s=300)
+    both = FlashCrowd(share=0.5, at_s=100, ramp_s=60, mean_stay_s=300, rest=inner)
+    comes = both.periods(0, online, np.zeros(n), Streams(1))
+    assert np.isinf(comes).mean() == pytest.approx(0.25, abs=0.02)
+    assert ((comes >= 1000) & (comes < 1060)).mean() == pytest.approx(0.25, abs=0.02)
+    alone_, stays = inner.periods(0, online, np.zeros(n), Streams(1)), both.periods(1, ~online, comes, Streams(1))
+    second = comes >= 1000
+    assert (comes[second] == alone_[second]).all()  # a crowd around it shifts nobody's draws
+    lone = FlashCrowd(share=0.5, at_s=100, ramp_s=60, mean_stay_s=300)
+    first = comes < 1000
+    assert (stays[second] == inner.periods(1, ~online, comes, Streams(1))[second]).all()
+    assert (comes[first] != lone.periods(0, online, np.zeros(n), Streams(1))[first]).any()
+    assert abs(stats.spearmanr(stays[first], comes[first]).statistic) < 0.06
 
 
 def test_the_rest_of_a_flash_crowd_keeps_its_own_churn() -> None:

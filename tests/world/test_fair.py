@@ -37,28 +37,42 @@ def test_rates_solved_by_hand(up: Any, down: Any, src: Any, dst: Any, rates: Any
     assert max_min(np.array(up), np.array(down), *ends).tolist() == pytest.approx(rates)
 
 
-def test_no_transfer_gets_more_than_a_link_carries() -> None:
-    # Of 12, one transfer takes the 2 its receiver can take, one of the others the 4 that a link carries; so does the last.
-    rates = max_min(np.array([12.0, 1, 1, 1]), np.array([1.0, 2, 9, 9]), np.array([0, 0, 0]), np.array([1, 2, 3]), 4.0)
-    assert rates.tolist() == [2.0, 4.0, 4.0]
+@pytest.mark.parametrize(
+    ("src", "dst", "link", "rates"),
+    [
+        # Of 12, one transfer takes the 2 its receiver can take, each of the others the 4 that its link carries.
+        ([0, 0, 0], [1, 2, 3], 4.0, [2.0, 4.0, 4.0]),
+        # Two on one link share its 4; the third, on a link of its own that carries 9, has the rest of its sender's 12.
+        ([0, 0, 0], [2, 2, 3], [4.0, 4.0, 9.0], [2.0, 2.0, 8.0]),
+        # The other way round is another link; node 2 sends no more than 1.
+        ([0, 2, 0], [2, 0, 3], [4.0, 4.0, INF], [4.0, 1.0, 8.0]),
+    ],
+)
+def test_a_link_is_shared_by_the_transfers_on_it(src: Any, dst: Any, link: Any, rates: Any) -> None:
+    up, down = np.array([12.0, 1, 1, 1]), np.array([9.0, 2, 9, 9])
+    assert max_min(up, down, np.array(src), np.array(dst), np.array(link)).tolist() == pytest.approx(rates)
 
 
 transfers = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=25)
 capacities = st.lists(st.floats(0.1, 1000), min_size=6, max_size=6)
 
 
-@given(capacities, capacities, transfers, st.sampled_from([INF, 50.0]))
-def test_nobody_can_get_more_without_taking_it_from_one_who_has_no_more(up: Any, down: Any, pairs: Any, most: float) -> None:
+@given(capacities, capacities, transfers, st.none() | st.lists(st.floats(0.1, 200), min_size=36, max_size=36))
+def test_nobody_can_get_more_without_taking_it_from_one_who_has_no_more(up: Any, down: Any, pairs: Any, links: Any) -> None:
     src, dst = (np.array([pair[i] for pair in pairs]) for i in range(2))
-    rates = max_min(np.array(up), np.array(down), src, dst, most)
-    sent, received = np.bincount(src, rates, 6), np.bincount(dst, rates, 6)
+    link, carries = 6 * src + dst, np.array(links or [INF] * 36)
+    rates = max_min(np.array(up), np.array(down), src, dst, carries[link])
+    sent, received, carried = np.bincount(src, rates, 6), np.bincount(dst, rates, 6), np.bincount(link, rates, 36)
     assert (sent <= np.array(up) * (1 + 1e-9)).all()
     assert (received <= np.array(down) * (1 + 1e-9)).all()
+    assert (carried <= carries * (1 + 1e-9)).all()
     for s, d, rate in zip(src, dst, rates, strict=True):
         # A bottleneck: full, and nobody on it has more (Bertsekas & Gallager, section 6.5.2).
         at_source = sent[s] >= up[s] * (1 - 1e-9) and rates[src == s].max() <= rate * (1 + 1e-9)
         at_end = received[d] >= down[d] * (1 - 1e-9) and rates[dst == d].max() <= rate * (1 + 1e-9)
-        assert at_source or at_end or rate == most
+        mine = link == 6 * s + d
+        on_link = carried[6 * s + d] >= carries[6 * s + d] * (1 - 1e-9) and rates[mine].max() <= rate * (1 + 1e-9)
+        assert at_source or at_end or on_link
 
 
 def ends_of(up: Any, down: Any, schedule: Any, also: Any = None) -> dict[str, tuple[float, str]]:
@@ -141,6 +155,19 @@ def test_messages_share_rates_where_the_network_says_so() -> None:
     w.run(10)
     assert got == [(0, 0.5), (1, pytest.approx(2.0))]
     assert w.trace.messages().outcome.tolist() == ["delivered", "offline", "delivered"]
+
+
+def test_messages_on_one_link_share_what_it_carries() -> None:
+    # Two of a megabyte each on a link of half a megabyte a second; the third has all the rest of the sender's megabyte.
+    w = world(3, network=Wires([8e6] * 4, [INF] * 4, 0.5, queueing="fair", link_bps=4e6))
+    got: list[Any] = []
+    for dst, nbytes in ((1, 500_000), (1, 500_000), (2, 1_000_000)):
+        w.links.send(0, dst, nbytes, "x", lambda dst=dst: got.append((dst, w.clock.now)))
+    w.links.occupy(1, 1_000_000)  # foreign traffic is on no link of ours
+    w.run()
+    # The first two have a quarter each and end at 2, the third a half and ends there as well.
+    assert [dst for dst, _ in got] == [1, 1, 2]
+    assert [t_s for _, t_s in got] == pytest.approx([2.5] * 3)
 
 
 def test_mailboxes_work_where_rates_are_shared() -> None:

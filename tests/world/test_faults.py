@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import decai_sim as ds
@@ -15,6 +20,7 @@ from decai_sim.errors import ScenarioError, explain
 from decai_sim.seeding import Streams
 from decai_sim.world import Crash, DoS, Exponential, Fault, Internet, Mix, Outage, Partition, SlowLinks, Takedown
 from decai_sim.world.faults import install_all
+from decai_sim.world.placement import halves
 from decai_sim.world.topologies import Given, Ring, SmallWorld, TwoCliques
 from decai_sim.world.world import World
 from tests.world.worlds import Absences, Wires, world
@@ -224,6 +230,46 @@ def test_a_cut_splits_two_cliques_at_their_bridge() -> None:
     assert {tuple(parts[:10]), tuple(parts[10:20])} == {(0,) * 10, (1,) * 10}
 
 
+def crossing(topology: Any, n: int) -> tuple[int, int]:
+    """How many nodes are in the first part of a partition by cut, and how many links lead from one to the other."""
+    w = world(n, topology=topology)
+    part = np.array(Partition(by="cut").parts(w)[:-1])
+    ends = np.array(topology.build(n, 0).edges)
+    return int((part == 0).sum()), int((part[ends[:, 0]] != part[ends[:, 1]]).sum())
+
+
+def together(*graphs: nx.Graph) -> Given:
+    return Given.of(nx.disjoint_union_all(graphs))
+
+
+def test_a_network_in_parts_is_cut_between_them_where_that_makes_halves() -> None:
+    # 8 | 6 6: whichever of the sixes loses two to the eight, at one of its ends, loses one link.
+    paths = together(*(nx.path_graph(size) for size in (8, 6, 6)))
+    assert crossing(paths, 20) == (10, 1)
+    assert crossing(together(*(nx.complete_graph(size) for size in (7, 5, 5, 3))), 20) == (10, 0)
+    assert crossing(together(nx.complete_graph(6), nx.complete_graph(4), nx.path_graph(10)), 20) == (10, 0)
+    # A part larger than half gives up as many as make halves, here those behind its bridge.
+    bell = nx.disjoint_union(nx.complete_graph(10), nx.complete_graph(4))
+    bell.add_edge(9, 10)
+    assert crossing(together(nx.complete_graph(6), bell), 20) == (10, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=9).filter(lambda sizes: max(sizes) > 1))
+def test_halves_are_halves_and_at_most_one_part_is_split(sizes: list[int]) -> None:
+    n, topology = sum(sizes), together(*(nx.cycle_graph(size) if size > 2 else nx.path_graph(size) for size in sizes))
+    first = ~halves(topology.csr(n, 0))
+    assert first.sum() == n // 2
+    begins = np.cumsum([0, *sizes])
+    mixed = [0 < first[a:b].sum() < b - a for a, b in itertools.pairwise(begins.tolist())]
+    assert sum(mixed) <= 1
+
+
+def test_ends_of_the_cut_are_those_of_the_largest_part() -> None:
+    cliques = nx.disjoint_union(TwoCliques().build(20, 0), nx.cycle_graph(6))
+    assert Crash(share=0.08, by="cut").chosen(world(26, topology=Given.of(cliques))) == [9, 10]
+
+
 def test_a_cut_of_a_ring_has_two_links() -> None:
     w = world(30, topology=Ring())
     parts = Partition(by="cut").parts(w)
@@ -398,3 +444,62 @@ def test_faults_leave_the_draws_of_churn_alone() -> None:
         return list(events[["t_s", "node", "kind"]].itertuples(index=False, name=None))
 
     assert churned() == churned(Crash(nodes=list(range(20)), at_s=100, for_s=300))
+
+
+# -- what it does to who can reach whom ------------------------------------------------------------------------------------
+
+
+def broadcast(*faults: Fault, **changes: Any) -> ds.Run:
+    protocol = {"kind": "broadcast", "items": 2, "interval_s": 50}
+    return ds.run(ds.Scenario(faults=faults, protocol=protocol, **({"nodes": 12, "topology": "ring"} | changes)), progress=False)
+
+
+def reach(run: ds.Run, *times_s: float) -> list[tuple[int, float, float]]:
+    return list(run.reachability(times_s)[["online", "largest", "pairs"]].itertuples(index=False, name=None))
+
+
+def test_reachability_of_a_partitioned_ring_by_hand(tmp_path: Path) -> None:
+    # 12 nodes in a ring, five and seven of them next to each other, between 10 s and 30 s.
+    run = broadcast(Partition(by="groups", groups=[[0, 1, 2, 3, 4]], at_s=10, for_s=20))
+    whole, parted = (12, 1.0, 1.0), (12, 7 / 12, pytest.approx((5 * 4 + 7 * 6) / (12 * 11)))
+    for one in (run, ds.Run.load(run.save(tmp_path))):
+        assert reach(one, 0, 9.9, 10, 29.9, 30, 100) == [whole, whole, parted, parted, whole, whole]
+
+
+def test_reachability_under_partitions_that_overlap_and_nodes_that_go() -> None:
+    run = broadcast(
+        Partition(by="groups", groups=[[0, 1, 2, 3, 4, 5]], at_s=10, for_s=30),  # 0-5 | 6-11
+        Partition(by="groups", groups=[[3, 4, 5, 6, 7, 8]], at_s=20, for_s=50),  # 0-2 9-11 | 3-8
+        Takedown(nodes=[1, 7], at_s=30),
+    )
+    # Largest: all; a half; 0-2 as others; 3-5 without 1 and 7; 9-0, or 3-6; 8-0, or 2-6.
+    assert [largest * online for online, largest, _ in reach(run, 5, 15, 25, 35, 45, 75)] == pytest.approx([12, 6, 3, 3, 4, 5])
+    moved = run.events[run.events.kind == "part"]
+    assert moved[moved.node == 0].empty
+    assert moved[moved.node == 11][["t_s", "detail"]].to_numpy().tolist()[0] == [10.0, "part 1"]
+
+
+def test_reachability_of_an_outage_and_of_a_cut_against_networkx() -> None:
+    changes = {"nodes": 60, "network": "internet", "topology": SmallWorld(degree=4), "seed": 2}
+    for fault in (
+        Outage(region="EU", at_s=10, for_s=20),
+        Partition(by="cut", at_s=10, for_s=20),
+        Partition(at_s=10, for_s=20),
+        Takedown(share=0.5, by="degree", at_s=10),
+    ):
+        run = broadcast(fault, **changes)
+        graph, region = run.scenario.graph(), run.nodes.region.tolist()
+        if isinstance(fault, Outage):
+            graph.remove_nodes_from([node for node in range(60) if region[node] == "EU"])
+        elif isinstance(fault, Takedown):
+            gone = run.events[(run.events.kind == "offline") & (run.events.t_s == 10)].node.tolist()
+            assert len(gone) == 30
+            graph.remove_nodes_from(gone)
+        else:
+            w = World(60, Internet(), None, Mix(laptop=1), Streams(2), SmallWorld(degree=4))
+            part = fault.parts(w)
+            graph.remove_edges_from([(a, b) for a, b in graph.edges if part[a] != part[b]])
+        sizes, n = [len(each) for each in nx.connected_components(graph)], len(graph)
+        pairs = sum(size * (size - 1) for size in sizes) / (n * (n - 1))
+        assert reach(run, 5, 20) == [(60, 1.0, 1.0), (n, max(sizes) / n, pytest.approx(pairs))]
+        assert pairs < 1

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decai_sim.world import Exponential, Internet
+from decai_sim.world import Exponential, Internet, topologies
+from decai_sim.world.link_rates import Rates
 from decai_sim.world.loss import Bernoulli
 from decai_sim.world.world import World
 from tests.world.worlds import Absences, Wires, run_until, world
@@ -206,6 +207,70 @@ def test_a_link_may_be_narrower_than_its_ends() -> None:
         assert arrivals == [(0, 1, 4.0), (0, 2, 5.0)]
 
 
+class Given(Rates):
+    """Capacities of some links, by their ends; of the others: none."""
+
+    def __init__(self, bps: dict[tuple[int, int], float]) -> None:
+        self.given = bps
+
+    def bps(self, src: np.ndarray, dst: np.ndarray) -> np.ndarray:
+        return np.array([self.given.get(ends, math.inf) for ends in zip(src.tolist(), dst.tolist(), strict=True)])
+
+
+def on_links(queueing: str, bps: dict[tuple[int, int], float], **options: Any) -> World:
+    """Four nodes of a megabyte a second, half a second from each other."""
+    return world(4, network=Wires([8e6] * 5, [8e6] * 5, 0.5, queueing=queueing, link_bps=Given(bps)), **options)
+
+
+@pytest.mark.parametrize("queueing", ["uplink", "both"])
+def test_messages_on_one_link_wait_for_each_other(queueing: str) -> None:
+    # A quarter of a megabyte a second from 0 to 1, the other way round as much as the ends.
+    w, arrivals = on_links(queueing, {(0, 1): 2e6}), list[Any]()
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)  # at the sender 0-1, on the link 0-4
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)  # at the sender 1-2, on the link 4-8
+    send(w, 0.0, 0, 2, 1_000_000, arrivals)  # at the sender 2-3: another link, which holds nobody up
+    send(w, 0.0, 1, 0, 1_000_000, arrivals)  # another direction: 0-1
+    send(w, 9.0, 0, 1, 500_000, arrivals)  # the link is free again: 9-11
+    run_until(w, 100)
+    assert arrivals == [(1, 0, 1.5), (0, 2, 3.5), (0, 1, 4.5), (0, 1, 8.5), (0, 1, 11.5)]
+
+
+def test_who_waits_at_the_link_does_not_wait_at_the_receiver_too() -> None:
+    # 0's second message reaches 1 at 4.5, when 2's (2.0 - 3.5 there) has long passed.
+    w, arrivals = on_links("both", {(0, 1): 2e6}), list[Any]()
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    send(w, 1.5, 2, 1, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert arrivals == [(2, 1, 3.0), (0, 1, 4.5), (0, 1, 8.5)]
+
+
+def test_what_is_on_a_link_dies_with_its_sender_and_leaves_it_free() -> None:
+    w, arrivals = on_links("uplink", {(0, 1): 1e6, (2, 1): 1e6}, churn=Absences({0: [3.0, 1.0, math.inf]})), list[Any]()
+    send(w, 0.0, 0, 1, 1_000_000, arrivals)  # 8 s on the link
+    send(w, 0.0, 2, 1, 1_000_000, arrivals)
+    send(w, 5.0, 0, 1, 125_000, arrivals)  # a second
+    send(w, 5.0, 2, 1, 125_000, arrivals)  # after the first
+    run_until(w, 100)
+    assert arrivals == [(0, 1, 6.5), (2, 1, 8.5), (2, 1, 9.5)]
+    assert sorted(outcomes(w)) == ["delivered"] * 3 + ["offline"]
+
+
+def test_a_link_is_one_whoever_uses_it() -> None:
+    # By mailbox along a wiring, by mailbox to anybody, and one by one: 2 s each.
+    import networkx as nx
+
+    w, got = on_links("uplink", {(0, 1): 4e6}, topology=topologies.Given.of(nx.path_graph(4))), list[Any]()
+    box = w.bulk.open(lambda arrivals: got.extend(zip(arrivals.item.tolist(), arrivals.t_s.tolist(), strict=True)))
+    zeros = np.zeros(1)
+    w.bulk.along(box, zeros, w.wiring.link(np.array([0]), np.array([1])), w.wiring, 1_000_000, "x", np.array([0]))
+    w.bulk.send(box, zeros, [0], [1], 1_000_000, "x", [1])
+    w.links.send(0, 1, 1_000_000, "x", lambda: got.append((2, w.clock.now)))
+    w.bulk.along(box, zeros, w.wiring.link(np.array([0]), np.array([1])), w.wiring, 1_000_000, "x", np.array([3]))
+    w.run()
+    assert got == [(0, 2.5), (1, 4.5), (2, 6.5), (3, 8.5)]
+
+
 def test_others_come_between_the_chunks_of_a_large_message() -> None:
     # Chunks of a quarter of a megabyte, a megabyte a second.
     w = world(3, network=Wires([8e6] * 4, [math.inf] * 4, 0.5, chunk_bytes=250_000))
@@ -231,7 +296,7 @@ def lossy(lost: list[int], **options: Any) -> World:
     """A world whose link from 0 to 1 loses the messages of these numbers, counted from 0."""
     w = world(2, network=Wires([8e6] * 3, [math.inf] * 3, 0.25, loss=Bernoulli(p=0.5), **options))
     w.links.lost[:] = False
-    w.links._used[1] = [-1], 0.25
+    w.links.start_at(0, 1, -1, 0.25)
     w.links.lost[lost] = True
     return w
 
@@ -271,6 +336,26 @@ def test_full_queues_drop() -> None:
         send(w, 0.0, src, 3, 1_000_000, arrivals)
     run_until(w, 100)
     assert outcomes(w) == ["delivered", "delivered", "lost"]
+
+
+def test_what_a_full_queue_dropped_is_sent_again() -> None:
+    # A megabyte a second, 0.25 s away. The third finds 2 MB before it, and tries again 3 round trips after: at 1.5, when 0.5 MB
+    # are left.
+    w, arrivals = world(2, network=Wires([8e6] * 3, [math.inf] * 3, 0.25, queue_bytes=1.5e6, retransmit=1)), list[Any]()
+    for _ in range(3):
+        send(w, 0.0, 0, 1, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert arrivals == [(0, 1, 1.25), (0, 1, 2.25), (0, 1, 3.25)]
+    assert w.links.bytes_up[0] == 4_000_000
+    # At the receiver all come in at 0.25, when there is room for one. The others' last bytes are out at 1: again at 1 + 1.5, and
+    # one of them is there at 2.75.
+    w = world(4, network=Wires([8e6] * 5, [8e6] * 5, 0.25, queue_bytes=0.5e6, retransmit=1, queueing="both"))
+    arrivals = []
+    for src in range(3):
+        send(w, 0.0, src, 3, 1_000_000, arrivals)
+    run_until(w, 100)
+    assert [t_s for *_, t_s in arrivals] == [1.25, 3.75]
+    assert outcomes(w).count("lost") == 1
 
 
 def test_partitions_cut_what_is_sent_across_them_until_they_heal() -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 import decai_sim as ds
 from decai_sim.errors import explain
 from decai_sim.seeding import Streams
-from decai_sim.world import Ideal, Internet
+from decai_sim.world import Ideal, Internet, link_rates
 from decai_sim.world.latency import Geographic, Lognormal, RegionMatrix
 from decai_sim.world.loss import Bernoulli, GilbertElliott
 from decai_sim.world.network import Paths
@@ -119,10 +119,12 @@ def test_rates_and_the_server_can_be_set() -> None:
 def test_what_links_need_to_know_is_handed_on() -> None:
     paths = lay(2, Internet(queueing="both", chunk_bytes=1000, retransmit=2, queue_bytes=5e4, link_bps=2e6, jitter=0.3))
     assert (paths.queueing, paths.chunk_bytes, paths.retransmit, paths.queue_bytes) == ("both", 1000, 2, 5e4)
-    assert (paths.link_bps, paths.jitter) == (2e6, 0.3)
+    assert paths.link_rates is not None
+    assert paths.link_rates.bps(np.array([0, -1]), np.array([1, 0])).tolist() == [2e6, 2e6]
+    assert paths.jitter == 0.3
     plain = lay(2)
     assert (plain.queueing, plain.chunk_bytes, plain.retransmit, plain.queue_bytes) == ("uplink", None, 0, math.inf)
-    assert (plain.link_bps, plain.jitter, plain.loss) == (math.inf, 0.1, None)
+    assert (plain.link_rates, plain.jitter, plain.loss) == (None, 0.1, None)
 
 
 def test_loss_is_a_rate_or_a_model() -> None:
@@ -138,7 +140,8 @@ def test_loss_is_a_rate_or_a_model() -> None:
     "network",
     [
         Internet(loss=GilbertElliott(p_enter=0.1), latency=Geographic(radius_km=9), retransmit=3),
-        Internet(regions="aws", server_region="São Paulo", loss=0.25, queueing="fair"),
+        Internet(regions="aws", server_region="São Paulo", loss=0.25, queueing="fair", link_bps=1e6),
+        Internet(link_bps=link_rates.Lognormal(median_bps=1e6), chunk_bytes=5000),
     ],
 )
 def test_nested_models_come_back_from_yaml(network: Internet, tmp_path: Any) -> None:
@@ -181,7 +184,18 @@ def test_nested_models_come_back_from_yaml(network: Internet, tmp_path: Any) -> 
         ({"chunk_bytes": 0}, "network.chunk_bytes: 0 is not allowed: "),
         ({"queue_bytes": 0}, "network.queue_bytes: 0 is not allowed: "),
         ({"retransmit": -1}, "network.retransmit: -1 is not allowed: "),
-        ({"link_bps": 0}, "network.link_bps: 0 is not allowed: "),
+        ({"link_bps": 0}, "network.link_bps: 0 is not allowed: input should be greater than 0"),
+        ({"link_bps": True}, "network.link_bps: True is not allowed: input should be a number"),
+        ({"link_bps": "narrow"}, "network.link_bps.kind: 'narrow' is not allowed: choose one of lognormal, table"),
+        ({"link_bps": {"kind": "lognormal", "sigma": -1}}, "network.link_bps.sigma: -1 is not allowed: "),
+        (
+            {"queueing": "fair", "chunk_bytes": 5},
+            "network.chunk_bytes: 5 is not allowed: with queueing 'fair' nothing queues: leave it out, or choose queueing 'upl",
+        ),
+        (
+            {"queueing": "fair", "queue_bytes": 5.0},
+            "network.queue_bytes: 5.0 is not allowed: with queueing 'fair' nothing queues: leave it out, or choose queueing",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(fields: dict[str, Any], message: str) -> None:

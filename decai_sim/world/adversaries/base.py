@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from decai_sim.component import Component
-from decai_sim.errors import for_each
+from decai_sim.errors import ScenarioError, for_each
 from decai_sim.world.targets import Targets
 
 if TYPE_CHECKING:
     import numpy as np
 
     from decai_sim.world.world import World
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a network carries in a run, as far as that is known before it.
+
+    Attributes:
+        protocol: whose messages they are.
+        among_nodes: whether nodes send to each other, and not to a server alone.
+        relayed: whether nodes pass on what is not their own.
+        kinds: all kinds of messages, as the trace calls them; None: not known.
+    """
+
+    protocol: str
+    among_nodes: bool = True
+    relayed: bool = True
+    kinds: frozenset[str] | None = None
 
 
 class Adversary(Targets, Component, family="adversaries"):
@@ -33,6 +51,24 @@ class Adversary(Targets, Component, family="adversaries"):
 
     rewires: ClassVar[bool] = False
     """Whether :meth:`act` changes who is wired to whom."""
+    among_nodes: ClassVar[bool] = False
+    """Whether all it does is to messages that nodes send to each other."""
+
+    def check_carried(self, carried: Carried) -> None:
+        """Find out before a run whether there will be anything to tamper with.
+
+        Raises:
+            ScenarioError: there will not; one line that begins with the field.
+        """
+        if self.among_nodes and not carried.among_nodes:
+            raise ScenarioError(
+                f"kind: {self.kind!r} is not allowed: under protocol {carried.protocol!r} nodes talk to the server alone, "
+                "and it is about messages among nodes"
+            )
+
+    def in_vain(self, kinds: frozenset[str]) -> str | None:
+        """What of it came to nothing in a run with messages of these ``kinds``: one line that begins with the field, or None."""
+        return None
 
     def act(self, world: World, who: list[int], number: int) -> None:
         """Let some nodes of a world be adversaries.
@@ -68,13 +104,19 @@ class Adversary(Targets, Component, family="adversaries"):
         )
 
 
-def check_all(adversaries: Sequence[Adversary], n: int) -> None:
-    """Check the adversaries of a scenario against its number of nodes.
+def check_all(adversaries: Sequence[Adversary], n: int, carried: Carried | None = None) -> None:
+    """Check the adversaries of a scenario against its number of nodes and, where it is known, what the network will carry.
 
     Raises:
         ScenarioError: one does not suit it; one line that begins with ``adversaries.`` and its number.
     """
-    for_each("adversaries", adversaries, lambda _, adversary: adversary.check(n))
+
+    def check(_: int, adversary: Adversary) -> None:
+        adversary.check(n)
+        if carried is not None:
+            adversary.check_carried(carried)
+
+    for_each("adversaries", adversaries, check)
 
 
 def install_all(adversaries: Sequence[Adversary], world: World) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from decai_sim.world.adversaries.base import Adversary, among
+from decai_sim.world.adversaries.base import among
+from decai_sim.world.adversaries.relaying import Relaying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,25 +18,27 @@ if TYPE_CHECKING:
     from decai_sim.world.world import World
 
 
-class Drop(Adversary):
-    """They drop what they should send, each message with probability ``p``; with 1 they are black holes, which only listen.
+class Drop(Relaying):
+    """They drop what they should pass on for others, each message with probability ``p``; with 1 they are black holes.
 
     Source: black holes and selective forwarding: Karlof & Wagner, "Secure routing in wireless sensor networks: attacks and
     countermeasures", Ad Hoc Networks 1 (2003).
     Assumes: they still count as online: what is asked of them is not asked of somebody else before a timeout.
-    Deviations: links do not know what is relayed from what is a node's own: its own news and requests, and what it sends to the
-        server, are dropped as well. What they drop is in the trace as sent by them and lost; in networks that retransmit it is
-        drawn anew for every try.
+    Deviations: what a node says for itself is its own, whatever it is about: requests, digests, and the announcements of
+        GossipSub are not dropped unless ``own``. What they drop is in the trace as sent by them and lost; in networks that
+        retransmit it is drawn anew for every try.
 
     Attributes:
         p: probability that a message is dropped.
+        own: whether they drop their own messages too (news of their own, requests, models, replies to a server): with ``p`` 1
+            they only listen.
 
     Example:
         >>> Drop(share=0.1, by="betweenness").p
         1.0
     """
 
-    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"share": 0.3}, {"share": 0.5, "p": 0.5})
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"share": 0.3}, {"share": 0.5, "p": 0.5}, {"nodes": [3], "own": True})
 
     p: float = Field(default=1.0, gt=0, le=1)
 
@@ -50,7 +53,7 @@ class Drop(Adversary):
                 dropped[dropped] = draws.next(src[dropped], kind) < self.p
             return np.where(dropped, np.inf, 0.0)
 
-        world.links.tamper.append(hold_up)
+        self.tamper(world, hold_up)
 
 
 class _Draws:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from decai_sim.world.world import World
 
 
+JUNK = "junk"
+"""What the trace calls junk."""
+
+
 class Flooding(Adversary):
     """They send junk to some nodes, or to all their neighbours, at a steady rate: queues fill, and what is real waits in them.
 
@@ -75,7 +79,7 @@ class Flooding(Adversary):
             else:
                 src, dst = np.repeat(here, len(victims)), np.tile(victims, len(here))
                 src, dst = src[src != dst], dst[src != dst]
-            world.bulk.send(box, np.full(len(src), now), src, dst, self.nbytes, "junk", np.full(len(src), i))
+            world.bulk.send(box, np.full(len(src), now), src, dst, self.nbytes, JUNK, np.full(len(src), i))
             if i + 1 < times:
                 world.clock.at(self.at_s + (i + 1) / self.per_s, tick, i + 1)
 

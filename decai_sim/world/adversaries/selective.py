@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from decai_sim.world.adversaries.base import Adversary, among
+from decai_sim.errors import ScenarioError
+from decai_sim.world.adversaries.base import Adversary, Carried, among
 from decai_sim.world.targets import check_nodes
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Selective(Adversary):
     for announcing without delivering; Karlof & Wagner, "Secure routing in wireless sensor networks: attacks and
     countermeasures", Ad Hoc Networks 1 (2003), for selective forwarding.
     Assumes: they see of what kind a message is and who is to get it.
-    Deviations: the papers tell apart what messages say too. What is dropped is in the trace as sent by them and lost.
+    Deviations: the papers tell apart what messages say too. Their own messages of those kinds, and to those nodes, are among
+        them. What is dropped is in the trace as sent by them and lost.
 
     Attributes:
         kinds: of which kinds, as the trace calls them, such as ``item`` or ``block``; None: of all.
@@ -57,6 +59,19 @@ class Selective(Adversary):
     def check(self, n: int) -> None:
         super().check(n)
         check_nodes(self.victims or (), n, "victims")
+
+    def check_carried(self, carried: Carried) -> None:
+        super().check_carried(carried)
+        for kind in self.kinds or ():
+            if carried.kinds is not None and kind not in carried.kinds:
+                known = ", ".join(sorted(carried.kinds))
+                raise ScenarioError(
+                    f"kinds: {kind!r} is not allowed: under protocol {carried.protocol!r} messages are of kind {known}"
+                )
+
+    def in_vain(self, kinds: frozenset[str]) -> str | None:
+        missed = [kind for kind in self.kinds or () if kind not in kinds]
+        return f"kinds: no message of kind {', '.join(missed)} was sent" if missed else None
 
     def act(self, world: World, who: list[int], number: int) -> None:
         import numpy as np

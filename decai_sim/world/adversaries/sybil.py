@@ -79,8 +79,9 @@ class Sybil(Adversary):
                 world.flops_per_s[node] /= len(machine)
         theirs = among(world, who)
         if self.extra_links:
-            drawn = world.streams.of("adversaries", number, "links")
-            world.rewire(lambda graph: _linked(graph, theirs[:-1], self.extra_links, drawn))
+            world.rewire(
+                lambda graph: _linked(graph, theirs[:-1], self.extra_links, world.streams.of("adversaries", number, "links"))
+            )
         if self.behaviour == "silent":
 
             def hold_up(src: np.ndarray, dst: np.ndarray, kind: str) -> np.ndarray:
@@ -98,6 +99,6 @@ def _linked(graph: sp.csr_array, theirs: np.ndarray, count: int, generator: np.r
     n = graph.shape[0]
     others, own = np.flatnonzero(~theirs), np.flatnonzero(theirs)
     drawn = wiring.distinct(np.full(len(own), len(others)), min(count, len(others)), generator)
-    low, high = wiring.links(graph)
+    src, dst = np.repeat(np.arange(n), np.diff(graph.indptr)), graph.indices.astype(np.int64)
     a, b = np.repeat(own, drawn.shape[1]), others[drawn.ravel()]
-    return wiring.from_links(n, np.concatenate([low, a]), np.concatenate([high, b]))
+    return wiring.from_arrows(n, np.concatenate([src, a, b]), np.concatenate([dst, b, a]))

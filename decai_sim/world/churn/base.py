@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 class Churn(Component, family="churn"):
     """Base of churn models: alternating online and offline periods of every node."""
 
+    def check(self, n: int) -> None:
+        """Find what does not suit ``n`` nodes, such as a file that cannot be used, before there is a world.
+
+        Raises:
+            ScenarioError: one line that begins with the field.
+        """
+
     def start(self, n: int, streams: Streams) -> np.ndarray:
         """``(n,)`` bool: who is online at time 0."""
         raise NotImplementedError

@@ -25,7 +25,8 @@ class FlashCrowd(Churn):
 
     Source: the term and the pattern: Jung, Krishnamurthy & Rabinovich, "Flash crowds and denial of service attacks" (WWW 2002).
     Assumes: the crowd was never there before and never returns; its members are independent.
-    Deviations: a ramp of constant arrivals in place of a measured profile.
+    Deviations: a ramp of constant arrivals in place of a measured profile. A flash crowd as ``rest`` makes a second one, who is
+        drawn independently among all nodes; whoever is in both is in the outer one.
 
     Attributes:
         share: probability of a node to belong to the crowd.
@@ -40,13 +41,21 @@ class FlashCrowd(Churn):
         0.5
     """
 
-    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"share": 0.9, "rest": "exponential"})
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"share": 0.9, "rest": "exponential"},
+        {"share": 0.5, "rest": {"kind": "flash_crowd", "share": 0.5, "at_s": 1200}},
+    )
 
     share: float = Field(default=0.5, ge=0, le=1)
     at_s: float = Field(default=600.0, ge=0)
     ramp_s: float = Field(default=60.0, ge=0)
     mean_stay_s: float = Field(default=600.0, gt=0)
     rest: field_of(Churn) | None = None  # type: ignore[valid-type]
+
+    def check(self, n: int) -> None:
+        if self.rest is not None:
+            self.rest.check(n)
 
     def start(self, n: int, streams: Streams) -> np.ndarray:
         """``(n,)`` bool: nobody of the crowd, and of the rest whom its churn says."""
@@ -63,12 +72,19 @@ class FlashCrowd(Churn):
         lengths = np.full(n, np.inf) if self.rest is None else self.rest.periods(k, online, began_s, streams)
         crowd = self._crowd(n, streams)
         if k == 0:
-            own = self.at_s + self.ramp_s * streams.of("churn", "crowd", "comes").random(n)
+            own = self.at_s + self.ramp_s * streams.of(*self._name(), "comes").random(n)
         elif k == 1:
-            own = streams.of("churn", "crowd", "stays").exponential(self.mean_stay_s, size=n)
+            own = streams.of(*self._name(), "stays").exponential(self.mean_stay_s, size=n)
         else:
             own = np.full(n, np.inf)
         return np.where(crowd, np.maximum(own, np.finfo(float).tiny), lengths)
 
     def _crowd(self, n: int, streams: Streams) -> np.ndarray:
-        return streams.of("churn", "crowd").random(n) < self.share
+        return streams.of(*self._name()).random(n) < self.share
+
+    def _name(self) -> tuple[str | int, ...]:
+        """Of its streams. Crowds are told apart from within, so that one more around them does not shift their draws."""
+        within, inner = 0, self.rest
+        while isinstance(inner, FlashCrowd):
+            within, inner = within + 1, inner.rest
+        return ("churn", "crowd", within) if within else ("churn", "crowd")

@@ -37,7 +37,8 @@ class TraceReplay(Churn, kind="trace"):
             ends, and so does every session without a successor.
 
     Raises:
-        ScenarioError: when a run begins: the file is missing, is not such a table, or sessions of a node overlap.
+        ScenarioError: by :meth:`check`, and so before a run begins: the file is missing, is not such a table, or sessions of a
+            node overlap.
 
     Example:
         >>> import pathlib, tempfile
@@ -55,6 +56,9 @@ class TraceReplay(Churn, kind="trace"):
 
     def __init__(self, path: Path | str | None = None, **fields: Any) -> None:
         super().__init__(**({} if path is None else {"path": path}), **fields)
+
+    def check(self, n: int) -> None:
+        self._read(n)
 
     def start(self, n: int, streams: Streams) -> np.ndarray:
         """``(n,)`` bool: whose first session begins at 0."""

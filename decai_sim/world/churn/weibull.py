@@ -29,7 +29,8 @@ class Weibull(Renewal):
     It has gone on forever at time 0: who is found online then is more likely in a long session than in a short one.
 
     Source: Stutzbach & Rejaie, "Understanding churn in peer-to-peer networks" (IMC 2006): fits of session lengths in BitTorrent
-    swarms (Red Hat, Debian, FlatOut); the KAD setting (shape 0.5, scale 5000 s) is that of OverSim's examples.
+    swarms (Red Hat, Debian, FlatOut), whose fits of gaps between newcomers are those of ``Permanent``; the KAD setting (shape
+    0.5, scale 5000 s) is that of OverSim's examples.
     Assumes: nodes are independent and alike; a session does not tell how long the next absence is.
     Deviations: the fits are of session lengths; how long nodes stay away was not fitted and is set here. Below the resolution of
     the measurements (minutes) the fits are extrapolated: with ``redhat`` every tenth session or so is shorter than 1.5 s.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from decai_sim.component import Component
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 class Dissemination(Component, family="dissemination"):
     """Base of dissemination protocols. One of your own says in :meth:`spread` and :meth:`arrived` what nodes do, all at once."""
+
+    kinds: ClassVar[tuple[str, ...] | None] = None
+    """All kinds of messages that nodes send; None: not said."""
+    relays: ClassVar[tuple[str, ...]] = ("item",)
+    """Kinds of messages that bring or announce the item they are about: whoever did not publish it sends them for others."""
 
     @property
     def turns_to_anyone(self) -> bool:

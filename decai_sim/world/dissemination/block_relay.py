@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -36,6 +36,9 @@ class BlockRelay(Dissemination):
     """
 
     examples = ({}, {"one_at_a_time": False, "processing_s": 0.0})
+
+    kinds: ClassVar[tuple[str, ...]] = ("inv", "getdata", "block")
+    relays: ClassVar[tuple[str, ...]] = ("inv", "block")
 
     processing_s: float = Field(default=0.01, ge=0)
     control_bytes: int = Field(default=61, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from decai_sim.world.dissemination.base import Dissemination
 
@@ -23,6 +23,8 @@ class Flood(Dissemination):
         >>> Flood().to_config()
         {'kind': 'flood'}
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("item",)
 
     def spread(self, at: Spread, t_s: np.ndarray, nodes: np.ndarray, items: np.ndarray, came_from: np.ndarray) -> None:
         """To all neighbours but one."""

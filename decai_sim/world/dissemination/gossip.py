@@ -99,6 +99,8 @@ class Push(_Gossip):
 
     examples = ({}, {"fanout": 2, "peers": "neighbours", "rounds": 5})
 
+    kinds: ClassVar[tuple[str, ...]] = ("item",)
+
     rounds: int | None = Field(default=None, ge=1)
 
     def turn(self, at: Spread, now: float, k: int, online: np.ndarray) -> None:
@@ -133,6 +135,8 @@ class Pull(_Gossip):
     """
 
     examples = ({}, {"fanout": 2, "peers": "neighbours"})
+
+    kinds: ClassVar[tuple[str, ...]] = ("digest", "item")
 
     digest_bytes: int = Field(default=64, ge=1)
     both_ways: ClassVar[bool] = False
@@ -179,4 +183,5 @@ class PushPull(Pull):
         'push_pull'
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("digest", "item", "want")
     both_ways: ClassVar[bool] = True

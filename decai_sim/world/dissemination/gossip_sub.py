@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from decai_sim.seeding import Counter
-    from decai_sim.world.bulk import Arrivals
+    from decai_sim.world.bulk import Arrivals, Wiring
     from decai_sim.world.dissemination.spread import Spread
 
 
@@ -25,7 +25,8 @@ class GossipSub(Dissemination, kind="gossipsub"):
 
     Source: libp2p specification "gossipsub v1.0" (its default parameters); Vyzovitis et al., "GossipSub: Attack-resilient message
     propagation in the Filecoin and ETH2.0 networks" (arXiv:2007.02754).
-    Assumes: one topic. A node notices by its next heartbeat that a neighbour has gone.
+    Assumes: one topic. A node notices by its next heartbeat that a neighbour has gone, and at once that a link has, where the
+        topology varies: the mesh keeps those of its links that are still there.
     Deviations: no peer scores, no fanout for non-subscribers; heartbeats of all nodes are in step; an announcement has the same
     size whatever it says.
 
@@ -44,6 +45,8 @@ class GossipSub(Dissemination, kind="gossipsub"):
     """
 
     examples = ({}, {"d": 3, "d_low": 2, "d_high": 5, "d_lazy": 2})
+
+    kinds: ClassVar[tuple[str, ...]] = ("item", "graft", "prune", "ihave", "iwant")
 
     d: int = Field(default=6, ge=1)
     d_low: int = Field(default=4, ge=1)
@@ -64,17 +67,14 @@ class GossipSub(Dissemination, kind="gossipsub"):
         import numpy as np
 
         wiring = at.wiring
-        forth, back = wiring.src * at.n + wiring.dst, wiring.dst * at.n + wiring.src
-        order = np.argsort(forth)
-        reverse = order[np.searchsorted(forth, back, sorter=order)]
-        at.state = _Mesh(at.world.streams.counter("gossipsub", at.box), np.zeros(len(wiring.dst), dtype=bool), reverse)
+        at.state = _Mesh(at.world.streams.counter("gossipsub", at.box), wiring, np.zeros(len(wiring.dst), dtype=bool))
         self._heartbeat(at)
 
     def _heartbeat(self, at: Spread) -> None:
         import numpy as np
 
-        mesh: _Mesh = at.state
-        wiring, now = at.wiring, at.world.clock.now
+        mesh = _mesh(at)
+        wiring, now = mesh.wiring, at.world.clock.now
         online = np.array(at.world.nodes.online[: at.n])
         there = online[wiring.src] & online[wiring.dst]
         mesh.links &= there
@@ -88,7 +88,8 @@ class GossipSub(Dissemination, kind="gossipsub"):
         mesh.links[grafted] = True
         self._tell(at, grafted, "graft", k)
         if k == 1:  # the mesh has long been there when a run begins
-            mesh.links[mesh.reverse[grafted]] = True
+            back, there_is = _numbers(wiring, wiring.dst[grafted], wiring.src[grafted])
+            mesh.links[back[there_is]] = True
         pruned = _lowest(u, mesh.links, wiring.src, np.where(degree > self.d_high, degree - self.d, 0))
         mesh.links[pruned] = False
         self._tell(at, pruned, "prune", k)
@@ -107,23 +108,24 @@ class GossipSub(Dissemination, kind="gossipsub"):
 
     def spread(self, at: Spread, t_s: np.ndarray, nodes: np.ndarray, items: np.ndarray, came_from: np.ndarray) -> None:
         """Along the mesh, but not back."""
-        links, whose = at.wiring.of(nodes)
-        go = at.state.links[links] & (at.wiring.dst[links] != came_from[whose])
+        mesh = _mesh(at)
+        links, whose = mesh.wiring.of(nodes)
+        go = mesh.links[links] & (mesh.wiring.dst[links] != came_from[whose])
         links, whose = links[go], whose[go]
-        at.bulk.along(at.box, t_s[whose], links, at.wiring, at.nbytes(items[whose]), "item", items[whose])
+        at.bulk.along(at.box, t_s[whose], links, mesh.wiring, at.nbytes(items[whose]), "item", items[whose])
 
     def arrived(self, at: Spread, arrivals: Arrivals) -> None:
         """Take in items and pass them on; change the mesh; answer announcements and requests."""
         import numpy as np
 
-        mesh: _Mesh = at.state
+        mesh = _mesh(at)
         names = "item", "graft", "prune", "ihave", "iwant"
         items, grafts, prunes, announced, wanted = (arrivals[arrivals.kind == at.kind(name)] for name in names)
         at.pass_on(items)
         for told, now_linked in ((grafts, True), (prunes, False)):
             if len(told):
-                forth = at.wiring.link(told.dst, told.src)
-                mesh.links[forth] = now_linked
+                back, there_is = _numbers(mesh.wiring, told.dst, told.src)
+                mesh.links[back[there_is]] = now_linked
         if len(announced):
             said_s = np.array(mesh.beats_s)[announced.item]
             known_s = at.reached_s[: len(at.sizes)]
@@ -139,11 +141,34 @@ class GossipSub(Dissemination, kind="gossipsub"):
 @dataclass
 class _Mesh:
     draw: Counter
+    wiring: Wiring
     links: np.ndarray
     """``(m,)`` bool: which links of the wiring are in their beginning's mesh."""
-    reverse: np.ndarray
-    """``(m,)`` the link that leads back."""
     beats_s: list[float] = field(default_factory=list)
+
+
+def _mesh(at: Spread) -> _Mesh:
+    """The mesh on the links that there are now."""
+    import numpy as np
+
+    mesh: _Mesh = at.state
+    if mesh.wiring is not at.wiring:
+        before, in_mesh = mesh.wiring, mesh.links
+        mesh.wiring, mesh.links = at.wiring, np.zeros(len(at.wiring.dst), dtype=bool)
+        kept, there_is = _numbers(mesh.wiring, before.src[in_mesh], before.dst[in_mesh])
+        mesh.links[kept[there_is]] = True
+    return mesh
+
+
+def _numbers(wiring: Wiring, src: np.ndarray, dst: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(k,)`` the numbers of the links from ``src`` to ``dst``, and which of them there are."""
+    import numpy as np
+
+    links = wiring.link(src, dst)
+    if not len(wiring.dst):
+        return links, np.zeros(len(links), dtype=bool)
+    nearest = np.minimum(links, len(wiring.dst) - 1)
+    return links, (wiring.src[nearest] == src) & (wiring.dst[nearest] == dst)
 
 
 def _lowest(u: np.ndarray, among: np.ndarray, src: np.ndarray, wanted: np.ndarray) -> np.ndarray:

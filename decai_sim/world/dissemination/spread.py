@@ -44,7 +44,11 @@ class Spread:
 
     def __init__(self, protocol: Dissemination, world: World, items: int) -> None:
         self.protocol, self.world, self.bulk, self.n = protocol, world, world.bulk, world.n
-        self.box = self.bulk.open(lambda arrivals: protocol.arrived(self, arrivals), anyone=protocol.turns_to_anyone)
+        if not protocol.turns_to_anyone:
+            world.use_links()
+        self.box = self.bulk.open(
+            lambda arrivals: protocol.arrived(self, arrivals), anyone=protocol.turns_to_anyone, relayed=self._relayed
+        )
         self.reached_s = np.full((items, world.n), np.inf)
         self.hops = np.full((items, world.n), -1, dtype=np.int32)
         self.published_s: list[float] = []
@@ -55,7 +59,7 @@ class Spread:
 
     @property
     def wiring(self) -> Wiring:
-        """The links of the world's topology."""
+        """The links of the world's topology as they are now."""
         return self.world.wiring
 
     def publish(self, origin: int, nbytes: int) -> int:
@@ -147,6 +151,12 @@ class Spread:
         new = self.receive(arrivals)
         if len(new):
             self.protocol.spread(self, arrivals.t_s[new], arrivals.dst[new], arrivals.item[new], arrivals.src[new])
+
+    def _relayed(self, code: np.ndarray, src: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Which messages bring or announce an item that somebody else has published."""
+        relayed = np.isin(code, [self.kind(name) for name in self.protocol.relays])
+        relayed[relayed] = np.array(self.origins)[items[relayed]] != src[relayed]
+        return relayed
 
     def receive(self, arrivals: Arrivals) -> np.ndarray:
         """Take in items; returns the places, ascending, of those that were new to their receivers."""

@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from decai_sim.world.links import Links
     from decai_sim.world.world import World
 
 
 class Effects:
     """Keeps account of the faults under way in one world, so that the end of one does not undo another.
 
-    Slowdowns multiply; nodes can reach each other if no partition separates them.
+    Slowdowns multiply; nodes can reach each other if no partition separates them. Whoever comes to be in another part has an
+    event ``part`` in the trace, with the part's number: 0 is that of node 0, and everybody's while the network is whole.
     """
 
-    def __init__(self, links: Links) -> None:
-        self._links = links
+    def __init__(self, world: World) -> None:
+        self._world, self._links = world, world.links
         self._factors: dict[tuple[str, int], list[float]] = {}
         self._cuts: list[Sequence[int]] = []
+        self._parts = [0] * (world.n + 1)
 
     @staticmethod
     def of(world: World) -> Effects:
         """The account of ``world``."""
-        found: Effects = world.__dict__.setdefault("_effects_of_faults", Effects(world.links))  # lives as long as the world
+        found: Effects = world.__dict__.setdefault("_effects_of_faults", Effects(world))  # lives as long as the world
         return found
 
     def begin(self, what: Literal["slow", "lag"], node: int, factor: float) -> None:
@@ -52,8 +53,14 @@ class Effects:
         self._partition()
 
     def _partition(self) -> None:
-        if not self._cuts:
-            self._links.partition(None)
-            return
+        import numpy as np
+
         names: dict[tuple[int, ...], int] = {}
-        self._links.partition([names.setdefault(sides, len(names)) for sides in zip(*self._cuts, strict=True)])
+        sides = zip(*self._cuts, strict=True) if self._cuts else [()] * len(self._parts)
+        parts = [names.setdefault(side, len(names)) for side in sides]
+        self._links.partition(parts if len(names) > 1 else None)
+        moved = np.flatnonzero(np.array(parts) != self._parts)
+        node = np.where(moved == self._world.n, -1, moved)
+        now = np.full(len(moved), self._world.clock.now)
+        self._world.trace.many_events(now, node, "part", [f"part {parts[place]}" for place in moved.tolist()])
+        self._parts = parts

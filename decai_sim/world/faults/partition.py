@@ -28,7 +28,8 @@ class Partition(Fault):
     Deviations: none.
 
     Attributes:
-        by: what separates the parts: ``region``; ``cut``: two halves with few links between them; ``groups``: as given.
+        by: what separates the parts: ``region``; ``cut``: two halves with few links between them, none where the network's
+            connected parts make up halves; ``groups``: as given.
         regions: with ``region``: these on one side, all others on the other; empty: every region is a part of its own.
         groups: with ``groups``: lists of nodes (−1 is the server); nodes not named form one more part. By ``cut``, and where it
             is not named, the server is with the largest part.
@@ -89,10 +90,9 @@ class Partition(Fault):
             if self.by == "cut":
                 if not world.graph.nnz:
                     raise ScenarioError("by: 'cut' is not allowed: this world's nodes have no links among them")
-                from decai_sim.world.placement import bisection
+                from decai_sim.world.placement import halves
 
-                order = np.argsort(bisection(world.graph), kind="stable")
-                part[order[world.n // 2 :]] = 1
+                part[:-1] = halves(world.graph)
             if not any(-1 in group for group in self.groups):
                 part[-1] = np.bincount(part[:-1]).argmax()
         if len(np.unique(part)) < 2:

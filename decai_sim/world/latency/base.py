@@ -41,6 +41,13 @@ class Latency(Component, family="latency"):
         """Why the model does not suit nodes that live in ``regions``; None: it does."""
         return None
 
+    def check(self, n: int, regions: Collection[str]) -> None:
+        """Find what does not suit ``n`` nodes in ``regions``, such as a file that cannot be used, before there is a world.
+
+        Raises:
+            ScenarioError: one line that begins with ``network.latency``.
+        """
+
     def one_way_s(self, src_region: np.ndarray, dst_region: np.ndarray, u: np.ndarray) -> np.ndarray:
         """One-way latencies of ``k`` links.
 

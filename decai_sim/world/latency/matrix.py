@@ -74,23 +74,38 @@ class Matrix(Latency):
     def misfit(self, regions: Collection[str]) -> str | None:
         return _unnamed(self.regions, regions)
 
+    def check(self, n: int, regions: Collection[str]) -> None:
+        rows, names = self._table()
+        if names is None:
+            self._check_rows(len(rows), n + 1)
+        elif self.path is not None:
+            unnamed = _unnamed(names, regions)
+            if unnamed:
+                raise self._refused(unnamed)
+
     def links(self, regions: np.ndarray, streams: Streams) -> Delays:
         import numpy as np
 
-        rows, names = (self.ms, self.regions) if self.ms is not None else self._read()
+        rows, names = self._table()
         table = np.array(rows, float) / (2000 if self.round_trip else 1000)
         table = (table + table.T) / 2
         if names is None:
-            if len(table) != len(regions):
-                raise ScenarioError(
-                    f"network.latency.{'path' if self.ms is None else 'ms'}: {len(table)} rows are not allowed: "
-                    f"{len(regions)} are needed, one for each node and the server's last"
-                )
+            self._check_rows(len(table), len(regions))
             return _Looked(table, np.arange(len(regions)))
         unnamed = _unnamed(names, sorted(set(regions.tolist())))
         if unnamed:
             raise self._refused(unnamed) if self.ms is None else ScenarioError(f"network.latency: {unnamed}")
         return _Looked(table, np.array([names.index(name) for name in regions.tolist()]))
+
+    def _table(self) -> tuple[Sequence[Sequence[float]], tuple[str, ...] | None]:
+        return (self.ms, self.regions) if self.ms is not None else self._read()
+
+    def _check_rows(self, rows: int, needed: int) -> None:
+        if rows != needed:
+            raise ScenarioError(
+                f"network.latency.{'path' if self.ms is None else 'ms'}: {rows} rows are not allowed: "
+                f"{needed} are needed, one for each node and the server's last"
+            )
 
     def _read(self) -> tuple[list[list[float]], tuple[str, ...] | None]:
         assert self.path is not None

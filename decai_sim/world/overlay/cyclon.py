@@ -22,6 +22,8 @@ class Cyclon:
     away. So links turn round and wander, everybody is known by about as many as it knows, and contacts that nobody renews are
     asked and dropped.
 
+    This is the protocol by itself, without a network; in a world it is :class:`~decai_sim.world.overlay.LiveCyclon`.
+
     Colluders send only each other, new, whoever asks and whomever they ask, and keep what they are sent for themselves. So the
     others' views fill up with colluders.
 
@@ -151,17 +153,10 @@ class Cyclon:
         self._replace(q, to_p, ages_to_p)
         to_q[:, 0], ages_to_q[:, 0] = p, 0  # the place of q itself
         for nodes, sent, rank, new, ages in ((p, sent_p, rank_p, to_p, ages_to_p), (q, sent_q, rank_q, to_q, ages_to_q)):
-            old, age = self.views[nodes], self.ages[nodes]
-            known = (new[:, :, None] == old[:, None, :]).any(axis=2)
-            new = np.where(known | (new == nodes[:, None]), -1, new)
-            gives_up = np.zeros(old.shape, bool)
-            gives_up[rows, sent] = True
-            # Whom to keep first: contacts not sent, then new ones, then those sent, the place of the one asked last of all.
-            standing = np.concatenate([np.where(gives_up, 4 - rank, 0.0), np.full(new.shape, 1.0)], axis=1)
-            everyone, everyones_age = np.concatenate([old, new], axis=1), np.concatenate([age, ages], axis=1)
-            standing[everyone < 0] = np.inf
-            best = np.argsort(standing, axis=1, kind="stable")[:, : self.size]
-            self.views[nodes], self.ages[nodes] = everyone[rows, best], everyones_age[rows, best]
+            gives_up = np.zeros(rank.shape)
+            gives_up[rows, sent] = 4 - rank[rows, sent]
+            known = self.views[nodes], self.ages[nodes]
+            self.views[nodes], self.ages[nodes] = take_in(nodes, *known, gives_up, new, ages)
 
     def _replace(self, senders: Array, sent: Array, ages: Array) -> None:
         """Put colluders, brand-new, in place of what colluders would send."""
@@ -188,3 +183,29 @@ class Cyclon:
             drawn += drawn >= np.searchsorted(online, lonely)[:, None]
             self.views[lonely] = np.where(drawn >= 0, online[drawn], -1)
             self.ages[lonely] = 0
+
+
+def take_in(nodes: Array, old: Array, age: Array, gives_up: Array, new: Array, new_age: Array) -> tuple[Array, Array]:
+    """Views after an exchange: what was not known fills free places first, then those of contacts that were sent away.
+
+    Args:
+        nodes: ``(k,)`` whose views they are.
+        old: ``(k, c)`` whom each knew, −1 for nobody.
+        age: ``(k, c)`` their ages.
+        gives_up: ``(k, c)`` 0 for contacts to keep, above 1 for those whose places may be taken, the highest first.
+        new: ``(k, l)`` whom each was sent, all different, −1 for nobody.
+        new_age: ``(k, l)`` their ages.
+
+    Returns:
+        ``(k, c)`` views and ages.
+    """
+    import numpy as np
+
+    known = (new[:, :, None] == old[:, None, :]).any(axis=2)
+    new = np.where(known | (new == nodes[:, None]), -1, new)
+    standing = np.concatenate([gives_up, np.full(new.shape, 1.0)], axis=1)
+    everyone, everyones_age = np.concatenate([old, new], axis=1), np.concatenate([age, new_age], axis=1)
+    standing[everyone < 0] = np.inf
+    best = np.argsort(standing, axis=1, kind="stable")[:, : old.shape[1]]
+    rows = np.arange(len(nodes))[:, None]
+    return everyone[rows, best], everyones_age[rows, best]

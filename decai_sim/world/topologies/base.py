@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     import networkx as nx
     import scipy.sparse as sp
 
+    from decai_sim.world.overlay.base import Overlay
+    from decai_sim.world.world import World
+
+PERIOD_S = 10.0
+"""How long a round of a time-varying topology lasts in a run, seconds, unless it says otherwise; ours."""
+
 
 class Topology(Component, family="topologies"):
     """Base of topologies: undirected graphs on nodes 0 … n−1.
@@ -64,6 +70,19 @@ class Topology(Component, family="topologies"):
             ScenarioError: this topology has no graph on ``n`` nodes.
         """
         return self.csr(n, seed)
+
+    def overlay(self, world: World, seed: int) -> Overlay | None:
+        """What changes the links while a world runs; None: they stay as they are.
+
+        Args:
+            world: on whose nodes the topology is.
+            seed: as for :meth:`csr`.
+        """
+        if not self.time_varying:
+            return None
+        from decai_sim.world.overlay.rounds import Rounds
+
+        return Rounds(world, self, seed, getattr(self, "period_s", PERIOD_S))
 
     def period(self, n: int) -> int | None:
         """After how many rounds :meth:`at` starts again; 1: it never changes; None: every round is new."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from decai_sim.errors import ScenarioError
 from decai_sim.world.topologies.base import Topology
@@ -73,6 +73,10 @@ class Given(Topology):
 
     Attributes:
         edges: pairs of node numbers; kept sorted, so that equal graphs are equal scenarios.
+        nodes: how many nodes the graph has, if more than its edges name; a scenario with fewer is refused. None: not said.
+
+    Raises:
+        ScenarioError: the graph has nodes that the scenario does not have.
 
     Example:
         >>> import networkx as nx
@@ -83,6 +87,7 @@ class Given(Topology):
     examples = ({"edges": ((0, 1), (1, 2), (2, 3), (3, 4))},)
 
     edges: tuple[tuple[int, int], ...]
+    nodes: int | None = Field(default=None, ge=1, exclude_if=lambda nodes: nodes is None)
 
     @model_validator(mode="before")
     @classmethod
@@ -97,10 +102,20 @@ class Given(Topology):
     @classmethod
     def of(cls, graph: nx.Graph) -> Given:
         """The topology of a NetworkX graph whose nodes are 0 … n−1."""
-        return cls(edges=tuple(graph.edges()))
+        edges = tuple(graph.edges())
+        linked = {node for edge in edges for node in edge}
+        alone = [node for node in graph if node not in linked]
+        for node in alone:
+            if isinstance(node, bool) or not hasattr(node, "__index__") or node < 0:
+                raise ScenarioError(f"a node named {node!r:.60} is not allowed: nodes are numbered from 0")
+        most = max((int(node) for node in alone), default=-1)
+        named = max((int(node) for node in linked if hasattr(node, "__index__")), default=-1)
+        return cls(edges=edges, nodes=most + 1 if most > named else None)
 
     def csr(self, n: int, seed: int) -> sp.csr_array:
         """The given graph; ``seed`` changes nothing."""
         from decai_sim.world.topologies import wiring
 
+        if self.nodes is not None and self.nodes > n:
+            raise ScenarioError(f"topology.nodes: {self.nodes} is not allowed: the scenario has nodes = {n}")
         return wiring.graph(n, list(self.edges), "topology.edges")

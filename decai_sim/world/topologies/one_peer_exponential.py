@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decai_sim.world.topologies.base import Topology
+from pydantic import Field
+
+from decai_sim.world.topologies.base import PERIOD_S, Topology
 from decai_sim.world.topologies.exponential import ExponentialGraph
 
 if TYPE_CHECKING:
@@ -21,12 +23,17 @@ class OnePeerExponential(Topology):
     Assumes: nodes agree on an order and on what round it is.
     Deviations: none.
 
+    Attributes:
+        period_s: how long a round lasts in a run, virtual seconds; the default is ours.
+
     Example:
         >>> OnePeerExponential().at(8, 0, server_round=1).toarray()[0].tolist()
         [0, 0, 1, 0, 0, 0, 0, 0]
     """
 
     time_varying = True
+
+    period_s: float = Field(default=PERIOD_S, gt=0)
 
     def csr(self, n: int, seed: int) -> sp.csr_array:
         """All links of all rounds, both ways; ``seed`` changes nothing."""

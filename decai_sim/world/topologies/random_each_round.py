@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from decai_sim.seeding import Streams
-from decai_sim.world.topologies.base import Topology
+from decai_sim.world.topologies.base import PERIOD_S, Topology
 from decai_sim.world.topologies.random_regular import regular
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class RandomEachRound(Topology):
 
     Attributes:
         degree: links per node and round.
+        period_s: how long a round lasts in a run, virtual seconds; the default is ours.
 
     Raises:
         ScenarioError: ``degree`` is not below the number of nodes, or n · degree is odd.
@@ -38,6 +39,7 @@ class RandomEachRound(Topology):
     time_varying = True
 
     degree: int = Field(default=4, ge=1)
+    period_s: float = Field(default=PERIOD_S, gt=0)
 
     def csr(self, n: int, seed: int) -> sp.csr_array:
         """The graph of round 0."""

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decai_sim.world.clock import Clock
+from decai_sim.world.detections import Detections, Detector
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from decai_sim.world.nodes import Nodes
 
 _SERVER = -1
 
 
-class Membership:
+class Listing(Detector):
     """The server's list of nodes, as heartbeats let it see them.
 
     A node sends a heartbeat when it comes online and every ``interval_s`` after. It is listed from the arrival of its first
     heartbeat until ``patience`` intervals have passed since its last: a vanished node stays listed for a while, and its replies
     never come. With the default of 30 s and 2 (Flower's ``HEARTBEAT_DEFAULT_INTERVAL`` and ``HEARTBEAT_PATIENCE``) that is 30 to
     60 s. The times follow from a node's sessions, so no event is spent on a heartbeat; their few bytes are not counted, and none
-    is lost unless the node is muted or the server is down. What losses do to such a detector is measured by
+    is lost unless the node is muted or the server is down. Heartbeats that are messages, and get lost, are those of
     :class:`~decai_sim.world.heartbeats.Heartbeats`.
 
     Args:
@@ -44,6 +47,9 @@ class Membership:
         self._from_s = np.where(here, 0.0, math.inf)
         self._until_s = np.full(len(here), math.inf)
         self._muted = np.zeros(len(here), dtype=np.int64)
+        self._lapses: list[tuple[float, int]] = []  # when who was, or will be, struck off
+        self._lapse: dict[int, int] = {}  # which of them is each node's that may still be called off
+        self._absences: dict[int, list[list[float]]] = {}
         nodes.on_online.append(self._came)
         nodes.on_offline.append(self._left)
 
@@ -66,13 +72,17 @@ class Membership:
     def _came(self, node: int) -> None:
         if node == _SERVER:
             self.unmute(range(len(self._muted)))
-        elif not self._muted[node]:
+            return
+        self._absences.get(node, [[0.0, 0.0]])[-1][1] = self._clock.now
+        if not self._muted[node]:
             self._speak(node, self._clock.now + self._delay_s[node])
 
     def _left(self, node: int, began_s: float) -> None:
         if node == _SERVER:
             self.mute(range(len(self._muted)))
-        elif not self._muted[node]:
+            return
+        self._absences.setdefault(node, []).append([self._clock.now, math.inf])
+        if not self._muted[node]:
             self._fall_silent(node, began_s)
 
     def _began_s(self, node: int, began_s: float) -> float:
@@ -83,6 +93,8 @@ class Membership:
         now = self._clock.now
         if not self._from_s[node] <= now < self._until_s[node]:
             self._from_s[node] = first_s
+        elif node in self._lapse:
+            self._lapses[self._lapse[node]] = math.inf, node
         self._until_s[node] = math.inf
 
     def _fall_silent(self, node: int, began_s: float) -> None:
@@ -91,6 +103,8 @@ class Membership:
         beats = math.floor((self._clock.now - began_s) / self._interval_s)
         last_s = began_s + beats * self._interval_s + self._delay_s[node]
         self._until_s[node] = last_s + self._patience * self._interval_s
+        self._lapse[node] = len(self._lapses)
+        self._lapses.append((float(self._until_s[node]), node))
 
     def listed(self) -> np.ndarray:
         """Nodes on the list now, ascending."""
@@ -104,3 +118,16 @@ class Membership:
     def lapses_s(self, node: int) -> float:
         """When ``node`` is struck off if it sends nothing more, virtual seconds; ``inf`` while its heartbeats arrive."""
         return float(self._until_s[node])
+
+    def trust(self, node: int) -> float:
+        """1 if ``node`` is on the list, else 0."""
+        return float(self.lists(node))
+
+    def detections(self) -> pd.DataFrame:
+        """Whom the server has struck off when; columns as in :meth:`~decai_sim.world.detections.Detections.frame`."""
+        found = Detections(self._nodes)
+        for t_s, node in sorted(self._lapses):
+            if t_s <= self._clock.now:
+                away = [left_s for left_s, back_s in self._absences.get(node, ()) if left_s <= t_s < back_s]
+                found.add(t_s, _SERVER, node, "suspect", away[0] if away else None)
+        return found.frame()
