@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from decai_sim.sweep import Comparison, compare
 
     topologies = world.topologies
-    network = churn = devices = faults = adversaries = dissemination = world
-    tasks = partitions = models = learning
+    network = churn = devices = faults = adversaries = dissemination = membership = world
+    tasks = partitions = models = optimisers = learning
 
 __all__ = [
     "Comparison",
@@ -49,8 +49,10 @@ __all__ = [
     "faults",
     "flower",
     "kinds",
+    "membership",
     "models",
     "network",
+    "optimisers",
     "partitions",
     "protocols",
     "run",
@@ -84,8 +86,10 @@ _MODULES = {
     "dissemination": "world.dissemination",
     "faults": "world.faults",
     "flower": "flower",
+    "membership": "world.membership",
     "models": "learning.models",
     "network": "world.network",
+    "optimisers": "learning.optimisers",
     "partitions": "learning.partitions",
     "protocols": "protocols",
     "tasks": "learning.tasks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -57,16 +58,31 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/RUN_ID.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a scenario, save its tables and figure, print its rounds."""
+    """Run a scenario, save its tables and figure, print its rounds.
+
+    Exit code 130 if it was stopped early, 2 if somebody in it waits for what cannot come; what there is of it is saved.
+    """
+    import warnings
+
+    from decai_sim.runs import STALLED, writable
     from decai_sim.runs import run as execute
-    from decai_sim.runs import writable
     from decai_sim.scenario import Scenario
     from decai_sim.viz import figures
 
     scenario = Scenario.load(file, _changes(changes or []))
     scenario.check()
-    folder = writable(out or Path("runs") / scenario.id)
-    result = execute(scenario, progress=not as_json)
+    folder = out or Path("runs") / scenario.id
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    writable(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=STALLED)  # it is said below
+            result = execute(scenario, progress=not as_json)
+    except BaseException:
+        for path in missing:  # the innermost first
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
     if not result.complete and (folder / "provenance.json").exists():
         folder = folder.with_name(f"{folder.name}-partial")  # what was finished before is worth more
     result.save(folder)
@@ -83,9 +99,53 @@ def run(
         console.print(_table(f"run {result.run_id}", shown.assign(accuracy=100 * shown["accuracy"])))
         console.print(repr(result), highlight=False, markup=False)
         typer.echo(f"saved in {folder}")
+    if result.stalled is not None:
+        raise DecaiError(f"the run stalled after {len(result.rounds)} rounds, which are saved in {folder}: {result.stalled}")
     if not result.complete:
         typer.echo("stopped early: what was measured until then is saved", err=True)
         raise typer.Exit(130)
+
+
+@app.command()
+def deploy(
+    file: Annotated[Path, typer.Argument(help="A scenario in YAML, of protocol federated.")],
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted field.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="SuperNodes; default: the scenario's nodes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/RUN_ID-deployed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a scenario's apps on a real Flower SuperLink with SuperNodes, on this machine; save and print wall times.
+
+    Exit code 130 if it was stopped early; what there is of it is saved.
+    """
+    from decai_sim import deployment
+    from decai_sim.runs import writable
+    from decai_sim.scenario import Scenario
+
+    scenario = Scenario.load(file, {**_changes(changes or []), **({} if nodes is None else {"nodes": nodes})})
+    deployment.check(scenario)
+    folder = writable(out or Path("runs") / f"{scenario.id}-deployed")
+    say = (lambda row: None) if as_json else _say_round
+    if not as_json:
+        typer.echo(f"{scenario.nodes} SuperNodes, {scenario.protocol.total_rounds} rounds; Ctrl-C stops all of them")
+    result = deployment.deploy(scenario, logs=folder / "logs", on_round=say)
+    result.save(folder)
+    if as_json:
+        rounds = [{key: _plain(value) for key, value in row.items()} for row in result.rounds.to_dict("records")]
+        typer.echo(json.dumps({"run_id": scenario.id, "complete": result.complete, "rounds": rounds}))
+    else:
+        from rich.console import Console
+
+        shown = result.rounds.drop(columns="run_id")
+        Console().print(_table(f"deployed {scenario.id} (seconds of real time)", shown.assign(accuracy=100 * shown["accuracy"])))
+        typer.echo(f"saved in {folder}")
+    if not result.complete:
+        typer.echo("stopped early: what was measured until then is saved", err=True)
+        raise typer.Exit(130)
+
+
+def _say_round(row: dict[str, Any]) -> None:
+    typer.echo(f"round {row['round']}: {row['n_replied']} replied, accuracy {row['accuracy']:.1%}, {row['t_s']:.1f} s")
 
 
 @app.command(name="list")

@@ -115,6 +115,55 @@ def test_a_folder_that_cannot_be_used_is_refused_before_the_run(scenario: Path, 
     assert "scenario.yaml" in done.stderr
 
 
+MATRIX = "network: {kind: internet, latency: {kind: matrix, path: FILE}}"
+BAD_FILES = {
+    "week.csv": ("churn: {kind: trace, path: FILE}", "node,t_online,t_offline\n0,5,1\n", ["churn.path", "line 2", "0,5,1"]),
+    "rtt.csv": (MATRIX, "0,1\n1,0\n", ["network.latency.path", "2 rows"]),
+    "words.csv": (MATRIX, "0,1\n1,x\n", ["network.latency.path", "'x'"]),
+    "eu.csv": (MATRIX, "EU\n4\n", ["network.latency.path", "no region 'NA'"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_wrong_files_of_a_scenario_are_found_before_a_folder_is_made(name: str, tmp_path: Path) -> None:
+    text, content, said = BAD_FILES[name]
+    (tmp_path / name).write_text(content)
+    path = tmp_path / "scenario.yaml"
+    path.write_text(text.replace("FILE", str(tmp_path / name)))
+    with pytest.raises(ds.ScenarioError, match=said[0]):
+        ds.Scenario.load(path).check()
+    done = cli("run", path, "--out", tmp_path / "deep" / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    for word in said:
+        assert word in done.stderr
+    assert not (tmp_path / "deep").exists()
+
+
+def test_what_only_a_world_can_refuse_leaves_no_folder_behind(scenario: Path, tmp_path: Path) -> None:
+    done = cli("run", scenario, "--set", "faults=[{kind: outage, region: Mars}]", "--out", tmp_path / "deep" / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "Mars" in done.stderr
+    assert not (tmp_path / "deep").exists()
+    (tmp_path / "mine").mkdir()
+    cli("run", scenario, "--set", "faults=[{kind: outage, region: Mars}]", "--out", tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_a_run_that_stalls_is_saved_and_said_in_one_line(scenario: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    crash = "faults=[{kind: takedown, share: 1, at_s: 1}]"
+    more = "protocol={kind: dpsgd, rounds: 50}", "topology=ring", crash
+    done = cli("run", scenario, *(word for change in more for word in ("--set", change)), "--out", out, "--json")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "the run stalled after" in done.stderr
+    assert "dpsgd waits for a node to come online" in done.stderr
+    assert str(out) in done.stderr
+    run = ds.Run.load(out)
+    assert not run.complete
+    assert len(json.loads(done.stdout)["rounds"]) == len(run.rounds) >= 1
+
+
 def test_yaml_nested_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deep.yaml"
     path.write_text("[" * 3000)

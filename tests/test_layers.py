@@ -31,8 +31,8 @@ ORDER = (
         "flower",
         "protocols",
     ),
-    *("ledger", "governance", "audit", "scenario", "viz", "runs", "sweep", "run_view", FRONT_DOOR, "papers", "benches"),
-    *("cli", "testing"),
+    *("ledger", "governance", "audit", "scenario", "viz", "runs", "deployment", "sweep", "run_view", FRONT_DOOR, "papers"),
+    *("benches", "cli", "testing"),
 )
 
 TYPES_ONLY = "types only"
@@ -42,8 +42,12 @@ EXCEPTIONS = {
     # Where flower.run is looked for; the work is done where Run is known, and imported when it is called.
     ("decai_sim.flower", "runs"): ANYWHERE,
     ("decai_sim.flower", "scenario"): TYPES_ONLY,
-    # A federation is a real Flower server: its ServerApp is made when it runs.
-    ("decai_sim.protocols.federated", "flwr"): ANYWHERE,
+    # A federation is a real Flower server, whose work the protocol describes.
+    ("decai_sim.protocols.asynchronous", "flwr"): TYPES_ONLY,
+    ("decai_sim.protocols.federated", "flwr"): TYPES_ONLY,
+    ("decai_sim.protocols.served", "flwr"): TYPES_ONLY,
+    # A deployment's processes begin with the apps that it makes for them.
+    ("decai_sim.deployment", "flwr"): TYPES_ONLY,
     # The signature of run_apps, which flower.run hands on to.
     ("decai_sim.runs", "flwr"): TYPES_ONLY,
 }

@@ -76,6 +76,15 @@ def test_the_licence_is_apache_2() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
+def test_the_wheel_carries_the_data_where_they_are_looked_for() -> None:
+    from decai_sim.learning.data import base
+
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"data": "decai_sim/_data"}
+    assert 'package / "_data"' in Path(base.__file__).read_text(encoding="utf-8")
+    assert Path(base.__file__).parents[2].name == "decai_sim"
+
+
 def test_shipped_data_are_what_their_page_lists() -> None:
     page = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     listed: dict[str, str] = {}
@@ -85,7 +94,7 @@ def test_shipped_data_are_what_their_page_lists() -> None:
             folder = heading[1]
         if row := re.fullmatch(r"\| (\S+) \| ([0-9a-f]{64}) \|", line):
             listed[f"{folder}/{row[1]}"] = row[2]
-    files = [path for path in (ROOT / "data").rglob("*") if path.is_file() and path.name != "README.md"]
+    files = [path for path in (ROOT / "data").rglob("*") if path.is_file() and path.suffix not in {".md", ".py"}]
     found = {path.relative_to(ROOT / "data").as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert found
     assert found == listed

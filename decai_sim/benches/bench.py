@@ -11,7 +11,7 @@ from statistics import median
 
 from decai_sim.papers.rows import Row
 
-_FILES = ("world",)
+_FILES = ("world", "training")
 """Modules of this package that hold a bench each."""
 
 
@@ -45,7 +45,7 @@ def benches() -> dict[str, Bench]:
 
     Example:
         >>> list(benches())
-        ['world']
+        ['world', 'training']
     """
     return dict(_all())
 

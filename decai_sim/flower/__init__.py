@@ -12,15 +12,28 @@ if TYPE_CHECKING:
 
     from decai_sim.flower.apps import TaskClientApp, initial_model
     from decai_sim.flower.grid import SimGrid
-    from decai_sim.flower.strategies import CappedFedAvg, RuleStrategy
+    from decai_sim.flower.strategies import CappedFedAvg, FedAsync, FedBuff, RuleStrategy, Scaffold
     from decai_sim.runs import Run
     from decai_sim.scenario import Scenario
 
-__all__ = ["CappedFedAvg", "RuleStrategy", "SimGrid", "TaskClientApp", "initial_model", "run"]
+__all__ = [
+    "CappedFedAvg",
+    "FedAsync",
+    "FedBuff",
+    "RuleStrategy",
+    "Scaffold",
+    "SimGrid",
+    "TaskClientApp",
+    "initial_model",
+    "run",
+]
 
 _HOME = {
     "CappedFedAvg": "strategies",
+    "FedAsync": "strategies",
+    "FedBuff": "strategies",
     "RuleStrategy": "strategies",
+    "Scaffold": "strategies",
     "SimGrid": "grid",
     "TaskClientApp": "apps",
     "initial_model": "apps",
@@ -72,7 +85,7 @@ def run(
 
     Raises:
         ScenarioError: the apps or the attack cannot be run this way.
-        StalledError: the ``ServerApp`` waits for what cannot come.
+        StalledError: the ``ServerApp`` waits for what cannot come; ``error.run`` is what there is of the run.
 
     Example:
         >>> import decai_sim as ds

@@ -106,6 +106,21 @@ def to_matrix(records: Sequence[ArrayRecord]) -> torch.Tensor:
     return torch.stack([to_vector(record) for record in records])
 
 
+def all_stored(records: Sequence[ArrayRecord]) -> bool:
+    """Whether all of them are whole models of one store."""
+    rows = [stored_row(record) for record in records]
+    return len({None if row is None else id(row.store) for row in rows} - {None}) == 1 and None not in rows
+
+
+def weighted_sum(records: Sequence[ArrayRecord], weights: torch.Tensor) -> torch.Tensor:
+    """``(d,)`` the sum of models, with ``weights (k,)``; stored ones are not copied together for it."""
+    rows = [row for row in map(stored_row, records) if row is not None]
+    if all_stored(records):
+        return rows[0].store.weighted_sum(rows, weights)
+    matrix = to_matrix(records)
+    return weights.to(matrix) @ matrix
+
+
 def from_vector(vector: torch.Tensor, like: ArrayRecord) -> ArrayRecord:
     """A record with the names and shapes of ``like`` and the values of ``vector (d,)``: stored if ``like`` is."""
     row = stored_row(like)

@@ -13,12 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from decai_sim.errors import ScenarioError
 from decai_sim.flower import apps, arrays, compat
-from decai_sim.learning import cohort
-from decai_sim.learning.store import Row, Store
-from decai_sim.learning.training import work_flops
+from decai_sim.learning import evaluation
+from decai_sim.learning.cohort import Job
+from decai_sim.learning.store import Row
+from decai_sim.learning.trainer import Trainer
+from decai_sim.learning.training import Plan, with_personal, work_flops
 
 if TYPE_CHECKING:
-    from decai_sim.learning.problem import Problem
     from decai_sim.seeding import Streams
 
 
@@ -31,16 +32,35 @@ class Finished:
     model: ArrayRecord
 
 
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What an instruction to :class:`~decai_sim.flower.apps.TaskClientApp` asks for."""
+
+    row: Row
+    control: Row | None
+    plan: Plan
+    server_round: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A node is asked how well a model does on its own samples."""
+
+    node: int
+    program: Program
+
+
 @dataclass(eq=False)
 class Content:
     """What was pushed, frozen at that moment and shared by all messages that carried the same object.
 
-    ``asked`` are the nodes that were sent it to train; ``finished`` is what an adversary knows to have come of it.
+    ``program`` is what it asks a node to do, once read; ``asked`` are the nodes that were sent it to train; ``finished`` is what
+    an adversary knows to have come of it.
     """
 
     record: RecordDict
     nbytes: int
-    row: Row | None = None
+    program: Program | None = None
     asked: list[int] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
 
@@ -49,7 +69,8 @@ class Content:
 class Exchange:
     """One instruction message and what becomes of it.
 
-    Times are virtual seconds; None: not yet. ``slept_s`` is how long the node only waits, on top of its work.
+    Times are virtual seconds; None: not yet. ``slept_s`` is how long the node only waits, on top of its work; ``forgotten``: the
+    node works on, but nobody will read what it replies.
     """
 
     node: int
@@ -61,6 +82,7 @@ class Exchange:
     finished_s: float | None = None
     arrived_s: float | None = None
     reply: Message | None = None
+    forgotten: bool = False
 
     @property
     def answered(self) -> bool:
@@ -87,6 +109,9 @@ class Executor(Protocol):
     def complete(self, exchanges: Sequence[Exchange]) -> None:
         """Set ``reply`` of every exchange that has none."""
         ...
+
+    def forget(self, exchange: Exchange) -> None:
+        """Nobody will read the reply."""
 
 
 def contexts(n: int, run_config: dict[str, Any]) -> Callable[[int], Context]:
@@ -165,6 +190,9 @@ class MessageExecutor:
         reply: Message = exchange.work
         return arrays.wire_bytes(reply.content if reply.has_content() else None)
 
+    def forget(self, exchange: Exchange) -> None:
+        """The work has been done."""
+
     def complete(self, exchanges: Sequence[Exchange]) -> None:
         """Hand over what the app replied."""
         for exchange in exchanges:
@@ -177,55 +205,97 @@ class CohortExecutor:
     """Carries out :class:`~decai_sim.flower.apps.TaskClientApp`: nothing is computed until replies are handed over.
 
     Args:
-        problem: what the nodes learn, with the samples they really hold (poisoned ones included).
-        store: where models are kept.
-        others: carries out what is not training.
-        checkpoint: called between cohorts; may raise to stop.
+        trainer: trains the nodes, with the samples they really hold (poisoned ones included).
+        others: carries out what is neither training nor evaluating.
     """
 
-    def __init__(self, problem: Problem, store: Store, others: Executor, checkpoint: Callable[[], object] = lambda: None) -> None:
-        self._problem, self._store, self._others, self._checkpoint = problem, store, others, checkpoint
-        self._reply_bytes: int | None = None
+    def __init__(self, trainer: Trainer, others: Executor) -> None:
+        self._trainer, self._problem, self._others = trainer, trainer.problem, others
+        self._reply_bytes: dict[str, int] = {}
 
     def begin(self, exchange: Exchange) -> float:
-        """Note what is to be trained; what cannot be is left to the app itself, which says why."""
+        """Note what is to be done; what cannot be is left to the app itself, which says why."""
+        kind, node = exchange.message.metadata.message_type, exchange.node
+        if kind not in apps.TRAINING + apps.EVALUATING:
+            return self._others.begin(exchange)
         try:
-            job = exchange.work = self._job(exchange)
+            program = self._program(exchange.content)
         except (TypeError, ValueError):
             return self._others.begin(exchange)
-        return work_flops(self._problem, job.node, job.plan)
+        if kind in apps.EVALUATING:
+            exchange.work = Evaluation(node, program)
+            return float(self._problem.forward_flops * len(self._problem.own_tests[node]))
+        exchange.work = self._trainer.begin(node, program.server_round, program.row, program.plan, program.control)
+        return work_flops(self._problem, node, program.plan)
 
-    def _job(self, exchange: Exchange) -> cohort.Job:
-        content, kind = exchange.content, exchange.message.metadata.message_type
-        if kind not in apps.TRAINING:
-            raise ValueError(f"message_type: {kind!r} is not training")
-        if content.row is None:
-            content.row = arrays.to_row(apps.model_of(content.record), self._store, self._problem.layout)
-        plan, server_round = apps.plan_of(content.record)
-        return cohort.Job(exchange.node, server_round, content.row, plan)
+    def _program(self, content: Content) -> Program:
+        if content.program is None:
+            layout, store, control = self._problem.layout, self._trainer.store, apps.control_of(content.record)
+            row = arrays.to_row(apps.model_of(content.record), store, layout)
+            plan, server_round = apps.plan_of(content.record)
+            layout.named(plan.personal)
+            content.program = Program(row, None if control is None else arrays.to_row(control, store, layout), plan, server_round)
+        return content.program
 
     def reply_bytes(self, exchange: Exchange) -> int:
-        """Size of a reply with a trained model; the same for all."""
-        if not isinstance(exchange.work, cohort.Job):
+        """Size of a reply: the same for all of a kind."""
+        work = exchange.work
+        if isinstance(work, Evaluation):
+            return self._size("evaluate", lambda: apps.evaluated(1, 0.0, 0.0))
+        if not isinstance(work, Job):
             return self._others.reply_bytes(exchange)
-        if self._reply_bytes is None:
-            content = exchange.content
-            assert content.row is not None
-            self._reply_bytes = arrays.wire_bytes(apps.trained(arrays.to_record(content.row, self._problem.layout), 0, 0.0))
-        return self._reply_bytes
+        model = arrays.to_record(work.start, self._problem.layout)
+        if work.plan.scaffold:
+            return self._size("scaffold", lambda: apps.trained(model, 0, 0.0, model))
+        return self._size("train", lambda: apps.trained(model, 0, 0.0))
+
+    def _size(self, kind: str, reply: Callable[[], RecordDict]) -> int:
+        if kind not in self._reply_bytes:
+            self._reply_bytes[kind] = arrays.wire_bytes(reply())
+        return self._reply_bytes[kind]
+
+    def forget(self, exchange: Exchange) -> None:
+        """Leave it out of cohorts that have room."""
+        if isinstance(exchange.work, Job):
+            self._trainer.forget(exchange.work)
 
     def complete(self, exchanges: Sequence[Exchange]) -> None:
-        """Train all that were asked for, together."""
-        training = [e for e in exchanges if isinstance(e.work, cohort.Job) and e.reply is None]
-        cohort.train(self._problem, self._store, [exchange.work for exchange in training], self._checkpoint)
+        """Train all that were asked for, together, and evaluate."""
+        waiting = [exchange for exchange in exchanges if exchange.reply is None]
+        training = [exchange for exchange in waiting if isinstance(exchange.work, Job)]
+        self._trainer.complete([exchange.work for exchange in training])
+        layout = self._problem.layout
         for exchange in training:
-            job: cohort.Job = exchange.work
+            job: Job = exchange.work
             assert job.result is not None
-            record = arrays.to_record(job.result, self._problem.layout)
-            content = apps.trained(record, int(self._problem.n_samples[job.node]), job.loss)
-            assert exchange.finished_s is not None
-            exchange.reply = compat.dated(Message(content, reply_to=exchange.message), exchange.message, exchange.finished_s)
-        self._others.complete([e for e in exchanges if not isinstance(e.work, cohort.Job)])
+            change = None if job.change is None else arrays.to_record(job.change, layout)
+            content = apps.trained(arrays.to_record(job.result, layout), int(self._problem.n_samples[job.node]), job.loss, change)
+            self._answer(exchange, content)
+        self._evaluate([exchange for exchange in waiting if isinstance(exchange.work, Evaluation)])
+        self._others.complete([e for e in exchanges if not isinstance(e.work, Job | Evaluation)])
+
+    def _evaluate(self, exchanges: Sequence[Exchange]) -> None:
+        of_model: dict[int, list[Exchange]] = {}
+        for exchange in exchanges:
+            of_model.setdefault(id(exchange.work.program), []).append(exchange)
+        for same in of_model.values():
+            program: Program = same[0].work.program
+            nodes, row = [exchange.node for exchange in same], program.row.tensor()
+            samples = [self._problem.own_tests[node] for node in nodes]
+            if program.plan.personal:
+                own = [self._trainer.personal(node) or program.row for node in nodes]
+                rows = with_personal(self._problem, row, self._trainer.store.gather(own), program.plan)
+                accuracy, loss = evaluation.each_its_own(self._problem, rows, samples)
+            else:
+                accuracy, loss = evaluation.one_for_all(self._problem, row, samples)
+            for number, exchange in enumerate(same):
+                count = len(samples[number])
+                self._answer(exchange, apps.evaluated(count, float(accuracy[number]), float(loss[number])))
+
+    @staticmethod
+    def _answer(exchange: Exchange, content: RecordDict) -> None:
+        assert exchange.finished_s is not None
+        exchange.reply = compat.dated(Message(content, reply_to=exchange.message), exchange.message, exchange.finished_s)
 
 
 def only_arrays(content: RecordDict) -> tuple[str, ArrayRecord]:
@@ -234,7 +304,7 @@ def only_arrays(content: RecordDict) -> tuple[str, ArrayRecord]:
     Raises:
         ScenarioError: there is none, or more than one.
     """
-    found = list(content.array_records.items())
+    found = [(name, record) for name, record in content.array_records.items() if name != apps.CONTROL]
     if len(found) != 1:
         raise ScenarioError(f"attack: cannot be applied to messages with {len(found)} ArrayRecords; exactly one is needed")
     return found[0]

@@ -53,12 +53,15 @@ class SimGrid(Grid):
         self._pushed = 0
         self._waiting_for: set[str] | None = None
         self._ticket = -1
+        self._wanted = 0  # with content, before who waits is woken
         self._listings = (-1.0, 0)
         self._pulled_in_vain_s = -1.0
         self.rounds: list[dict[str, Any]] = []
         """One record a ``send_and_receive`` of training messages: when it ended, who was asked, who answered, bytes so far."""
         app.busy = lambda: any(not exchange.answered for exchange in self._open.values())
-        app.listing = lambda: f"{len(world.membership.listed())} of {world.n}"
+        app.listing = lambda: (
+            f"{len(world.membership.listed())} of {world.n}" + ("" if world.nodes.online[SERVER] else ", the server is offline")
+        )
         world.nodes.on_offline.append(self._node_left)
 
     # -- Flower's interface -------------------------------------------------------------------------------------------------
@@ -121,16 +124,22 @@ class SimGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Push messages and wait, in virtual time, for all replies or for ``timeout`` seconds; later ones are ignored."""
+        return self.first_replies(messages, None, timeout)
+
+    def first_replies(self, messages: Iterable[Message], wanted: int | None, timeout: float | None = None) -> list[Message]:
+        """As :meth:`send_and_receive`, but only until ``wanted`` replies with content have come; None: all."""
         messages = list(messages)
         began = self._world.clock.now
         ids = set(self.push_messages(messages))
         if not ids:
             return []
         exchanges = [self._open[i] for i in ids]
-        self._wait(ids, until_s=None if timeout is None else began + timeout)
+        self._wait(ids, None if timeout is None else began + timeout, wanted)
         replies = self._collect(ids)
         for message_id in ids & self._open.keys():  # nobody else knows these ids
-            self._of_node[self._open.pop(message_id).node].discard(message_id)
+            late = self._open.pop(message_id)
+            self._of_node[late.node].discard(message_id)
+            self._forget(late)
         training = [exchange for exchange in exchanges if exchange.is_training]
         if training:
             self._record_round(training)
@@ -155,15 +164,20 @@ class SimGrid(Grid):
             content.asked.append(node)
         self._of_node.setdefault(node, set()).add(message_id)
         world.clock.at(exchange.expires_s, self._expire, message_id)
-        kind = message.metadata.message_type
-        world.links.send(SERVER, node, content.nbytes, kind, self._instruction_arrived, exchange, message_id)
+        self._dispatch(exchange, message_id)
         if not world.nodes.online[node]:
             world.clock.at(world.membership.lapses_s(node), self._check_lapse, node)
         return message_id
 
+    def _dispatch(self, exchange: Exchange, message_id: str) -> None:
+        kind, nbytes = exchange.message.metadata.message_type, exchange.content.nbytes
+        self._world.links.send(SERVER, exchange.node, nbytes, kind, self._instruction_arrived, exchange, message_id)
+
     def _instruction_arrived(self, exchange: Exchange, message_id: str) -> None:
         kind = exchange.message.metadata.message_type
         work = self._executor.begin(exchange)
+        if exchange.forgotten:
+            self._executor.forget(exchange)
         work += exchange.slept_s * self._world.flops_per_s[exchange.node]  # a node that sleeps is busy for that long
         self._world.compute(exchange.node, work, kind, lambda: self._work_done(exchange, message_id))
 
@@ -179,17 +193,24 @@ class SimGrid(Grid):
             return
         exchange.arrived_s = self._world.clock.now
         self._of_node.get(exchange.node, set()).discard(message_id)
-        if self._waiting_for is not None:
+        if self._waiting_for is not None and message_id in self._waiting_for:
             self._waiting_for.discard(message_id)
-            if not self._waiting_for:
+            if exchange.reply is None:
+                self._wanted -= 1
+            if not self._waiting_for or self._wanted <= 0:
                 self._app.wake(self._ticket)
 
     def _fail(self, message_id: str, error: Message, reason: str) -> None:
         exchange = self._open[message_id]
         if not exchange.answered:
             exchange.reply = error
+            self._forget(exchange)
             self._world.trace.event(self._world.clock.now, exchange.node, "timeout", reason)
             self._answer(message_id)
+
+    def _forget(self, exchange: Exchange) -> None:
+        exchange.forgotten = True
+        self._executor.forget(exchange)
 
     def _expire(self, message_id: str) -> None:
         if message_id in self._open:
@@ -201,15 +222,18 @@ class SimGrid(Grid):
 
     def _check_lapse(self, node: int) -> None:
         if self._world.membership.lists(node):
+            if not self._world.nodes.online[node]:  # a heartbeat was still on its way when it left
+                self._world.clock.at(self._world.membership.lapses_s(node), self._check_lapse, node)
             return
         for message_id in sorted(self._of_node.get(node, ()), key=int):
             error = compat.node_unavailable(self._open[message_id].message)
             self._fail(message_id, error, "the node's heartbeats have stopped")
 
-    def _wait(self, ids: set[str], until_s: float | None = None) -> None:
+    def _wait(self, ids: set[str], until_s: float | None = None, wanted: int | None = None) -> None:
         missing = {i for i in ids if not self._open[i].answered}
         if not missing:
             return
+        self._wanted = len(ids) if wanted is None else wanted
         self._waiting_for, self._ticket = missing, self._app.ticket()
         try:
             self._app.wait(f"{len(missing)} of {len(ids)} replies", until_s)

@@ -18,13 +18,17 @@ from decai_sim.errors import ScenarioError
 from decai_sim.flower import compat
 from decai_sim.flower.adversary import Adversary
 from decai_sim.flower.apps import TaskClientApp
+from decai_sim.flower.engine_grid import EngineGrid
 from decai_sim.flower.executors import CohortExecutor, Executor, MessageExecutor
 from decai_sim.flower.grid import SimGrid
 from decai_sim.flower.handoff import AppThread, Director
 from decai_sim.learning.store import Store
+from decai_sim.learning.trainer import Trainer
 
 if TYPE_CHECKING:
     from decai_sim.attacks.base import Attack
+    from decai_sim.flower.engine_model import EngineModel
+    from decai_sim.learning.paths import Path
     from decai_sim.learning.problem import Problem
     from decai_sim.seeding import Streams
     from decai_sim.world.world import World
@@ -45,6 +49,8 @@ class Host:
         stop: ends the run when set.
         foreign: whether the apps may draw from the process's global generators. Such runs take turns, and while one is under way
             those generators hold its state; the others leave them alone and go on side by side.
+        path: how training is computed; None: as is usual for the device.
+        engine: what Flower's own engine adds to the apps' work; None: nothing.
         grid: the grid of the run under way.
     """
 
@@ -57,6 +63,8 @@ class Host:
     work_flops: float | None = None
     stop: threading.Event | None = None
     foreign: bool = True
+    path: Path | None = None
+    engine: EngineModel | None = None
     grid: SimGrid | None = None
 
     def run(self, server_app: ServerApp, client_app: ClientApp) -> None:
@@ -92,7 +100,8 @@ class Host:
                     f"client_app: TaskClientApp({theirs[0]!r}, seed={theirs[1]}) is not allowed in a scenario "
                     f"with task={ours[0]!r}, seed={ours[1]}: give both the same task and seed"
                 )
-            executor = CohortExecutor(problem, Store(problem.layout.d, problem.device), executor, thread.checkpoint)
+            trainer = Trainer(problem, Store(problem.layout.d, problem.device), thread.checkpoint, self.path)
+            executor = CohortExecutor(trainer, executor)
         elif isinstance(self.attack, DataAttack):
             raise ScenarioError(
                 f"attack.kind: {self.attack.kind!r} is not allowed: it changes training data, and this ClientApp loads its own"
@@ -100,7 +109,11 @@ class Host:
         adversary = None
         if isinstance(self.attack, UpdateAttack) and self.byzantine:
             adversary = Adversary(self.attack, self.byzantine, self.streams)
-        self.grid = grid = SimGrid(self.world, executor, thread, adversary)
+        if self.engine is None:
+            grid = SimGrid(self.world, executor, thread, adversary)
+        else:
+            grid = EngineGrid(self.world, executor, thread, adversary, self.engine)
+        self.grid = grid
         world_session = compat.Session(1, lambda: self.world.clock.now)
         with ExitStack() as stack:
             if self.foreign:

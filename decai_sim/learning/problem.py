@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from decai_sim.learning import inputs
+from decai_sim.learning.own_tests import own_samples
 from decai_sim.learning.store import Layout
 from decai_sim.seeding import Streams
 
@@ -30,7 +32,10 @@ class Problem:
         task: its description.
         module: the model, with the run's initial parameters.
         layout: where the parameters lie in a row.
-        samples: per node, indices of its samples.
+        samples: per node, indices of the samples that it trains on.
+        own_tests: per node, indices of the samples that it tests models on: what ``task.holdout`` keeps of its own, or, where
+            nodes are natural clients, the data set's test samples of these, whose indices come after the training samples'. Of
+            other tasks those that it trains on.
         n_samples: ``(n,)`` how many each node has.
         class_names: what the labels mean.
         forward_flops: FLOPs of one sample's forward pass.
@@ -42,21 +47,26 @@ class Problem:
         device: where the tensors live.
 
     Raises:
-        ScenarioError: the data cannot be split that way.
+        ScenarioError: the data cannot be had or split that way, or the model takes no such inputs.
     """
 
     def __init__(self, task: Task, n: int, streams: Streams, device: str = "cpu") -> None:
         dataset = task.load()
         self.task, self.n, self.streams, self.device = task, n, streams, device
         self.class_names = dataset.class_names
-        self._factor, self._shift = dataset.scale / dataset.std, -dataset.mean / dataset.std
+        inputs.check(task.model, dataset)
+        self._tokens = dataset.tokens
+        self._factor, self._shift = (inputs.on(device, v) for v in (dataset.scale / dataset.std, -dataset.mean / dataset.std))
         self._x = torch.as_tensor(np.array(dataset.x_train), device=device)
         self._y = torch.as_tensor(dataset.y_train, device=device)
         self._x_test = self._standardised(torch.as_tensor(np.array(dataset.x_test), device=device))
         self._y_test = torch.as_tensor(dataset.y_test, device=device)
-        self.samples = task.partition.split(dataset.y_train, n, streams)
+        self.samples, self.own_tests = own_samples(task, dataset, n, streams)
+        if task.partition.natural and dataset.owner_test is not None:  # own tests are among them
+            self._x = torch.cat([self._x, torch.as_tensor(np.array(dataset.x_test), device=device)])
+            self._y = torch.cat([self._y, self._y_test])
         self.n_samples = np.array([len(part) for part in self.samples])
-        self.module = task.model.module(dataset.x_train.shape[1:], dataset.classes, streams.torch("model")).to(device)
+        self.module = task.model.module(dataset.shape, dataset.classes, streams.torch("model")).to(device)
         self.layout = Layout.of(self.module)
         self.forward_flops = self._count_flops()
 
@@ -68,14 +78,16 @@ class Problem:
         return float(counter.get_total_flops())
 
     def inputs(self, index: torch.Tensor) -> torch.Tensor:
-        """Standardised training inputs ``(*index.shape, *shape)``."""
+        """Standardised training inputs ``(*index.shape, *shape)``, or numbers of tokens; of own tests, too."""
         return self._standardised(self._x[index])
 
     def _standardised(self, x: torch.Tensor) -> torch.Tensor:
+        if self._tokens:
+            return x.long()
         return x.to(torch.float32, copy=True).mul_(self._factor).add_(self._shift)
 
     def labels(self, index: torch.Tensor) -> torch.Tensor:
-        """Training labels ``(*index.shape)``."""
+        """Training labels ``(*index.shape)``; of own tests, too."""
         return self._y[index]
 
     def initial(self) -> torch.Tensor:

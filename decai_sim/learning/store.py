@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+
+from decai_sim.errors import MemoryLimitError, ScenarioError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,9 +59,30 @@ class Layout:
             for name, shape, start in zip(self.names, self.shapes, self.offsets[:-1], strict=True)
         }
 
+    def named(self, beginnings: Sequence[str]) -> torch.Tensor:
+        """``(d,)`` bool: what belongs to parameters whose names begin with one of ``beginnings``.
+
+        Raises:
+            ScenarioError: no parameter's name begins with one of them.
+        """
+        which = torch.zeros(self.d, dtype=torch.bool)
+        for beginning in beginnings:
+            found = [i for i, name in enumerate(self.names) if name.startswith(beginning)]
+            if not found:
+                raise ScenarioError(f"personal: {beginning!r} is not allowed: the model's parameters are {', '.join(self.names)}")
+            for i in found:
+                which[self.offsets[i] : self.offsets[i + 1]] = True
+        return which
+
     def flat(self, params: dict[str, torch.Tensor]) -> torch.Tensor:
         """The row ``(d,)`` of named parameters."""
         return torch.cat([params[name].reshape(-1) for name in self.names])
+
+
+_BLOCK_BYTES = 64 << 20
+_SHARE = 0.8
+"""How much of the memory that is free models may fill."""
+_HOST = torch.device("cpu")
 
 
 class Row:
@@ -73,16 +97,23 @@ class Row:
         self.store._free.append(self.slot)
 
     def tensor(self) -> torch.Tensor:
-        """``(d,)``, a copy: nobody outside can write into the store."""
-        return self.store._matrix[self.slot].clone()
+        """``(d,)`` on the store's device, a copy: nobody outside can write into the store."""
+        return self.store.gather([self])[0]
 
 
 class Store:
-    """A ``(slots, d)`` matrix of models that grows as needed. Rows are written once.
+    """Models as rows of a matrix that grows, block after block, as needed. Rows are written once.
+
+    Blocks are laid on the device until ``device_bytes`` are full, then in the host's memory, pinned where the device is a GPU;
+    rows kept there travel when they are looked at.
 
     Args:
         d: parameters a model has.
         device: where the matrix lives.
+        device_bytes: how much of the device's memory it may take; None: 80 % of what is free when a block is laid.
+
+    Raises:
+        MemoryLimitError: from :meth:`put`, when neither device nor host has room for the rows.
 
     Example:
         >>> store = Store(3)
@@ -91,26 +122,100 @@ class Store:
         (0.0, 3.0)
     """
 
-    def __init__(self, d: int, device: str = "cpu") -> None:
-        self.d = d
-        self._matrix = torch.empty((0, d), device=device)
+    def __init__(self, d: int, device: str = "cpu", device_bytes: int | None = None) -> None:
+        self.d, self.device, self._device_bytes = d, torch.device(device), device_bytes
+        self._blocks: list[torch.Tensor] = []
+        self._begins: list[int] = []  # their first slots
+        self._spilled: list[bool] = []
+        self._slots = 0
         self._free: list[int] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks."""
+        return self._slots * self._row_bytes
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Those of them that the device had no room for."""
+        return sum(block.nbytes for block, spilled in zip(self._blocks, self._spilled, strict=True) if spilled)
+
+    @property
+    def in_use(self) -> int:
+        """How many rows somebody holds."""
+        return self._slots - len(self._free)
 
     def put(self, rows: torch.Tensor) -> list[Row]:
         """Keep copies of ``rows (k, d)``; returns their handles."""
         k = rows.shape[0]
-        if len(self._free) < k:
-            have = self._matrix.shape[0]
-            more = max(k - len(self._free), have, 16)
-            self._matrix = torch.cat([self._matrix, self._matrix.new_empty((more, self.d))])
-            self._free += range(have + more - 1, have - 1, -1)
+        while len(self._free) < k:
+            self._grow(k - len(self._free))
         slots = [self._free.pop() for _ in range(k)]
-        self._matrix.index_copy_(0, self._index(slots), rows.to(self._matrix))
+        for block, places, within in self._by_block(slots):
+            theirs = rows if len(places) == k else rows[torch.as_tensor(places, device=rows.device)]
+            block.index_copy_(0, torch.as_tensor(within, device=block.device), theirs.to(block))
         return [Row(self, slot) for slot in slots]
 
     def gather(self, rows: Sequence[Row]) -> torch.Tensor:
-        """``(k, d)``, a copy of the models of ``rows``."""
-        return self._matrix.index_select(0, self._index([row.slot for row in rows]))
+        """``(k, d)`` on the device, a copy of the models of ``rows``."""
+        slots = [row.slot for row in rows]
+        parts = list(self._by_block(slots))
+        if len(parts) == 1:
+            block, _, within = parts[0]
+            return block.index_select(0, torch.as_tensor(within, device=block.device)).to(self.device)
+        gathered = torch.empty((len(slots), self.d), device=self.device)
+        for block, places, within in parts:
+            theirs = block.index_select(0, torch.as_tensor(within, device=block.device))
+            gathered.index_copy_(0, torch.as_tensor(places, device=self.device), theirs.to(self.device))
+        return gathered
 
-    def _index(self, slots: list[int]) -> torch.Tensor:
-        return torch.tensor(slots, dtype=torch.long, device=self._matrix.device)
+    def weighted_sum(self, rows: Sequence[Row], weights: torch.Tensor) -> torch.Tensor:
+        """``weights (k,) @ rows``, ``(d,)``; only a few rows are copied at a time."""
+        total = torch.zeros(self.d, device=self.device)
+        few = max(1, _BLOCK_BYTES // self._row_bytes)
+        for at in range(0, len(rows), few):  # in their order, not the blocks': the last bits depend on it
+            theirs = self.gather(rows[at : at + few])
+            total += weights[at : at + few].to(theirs) @ theirs
+        return total
+
+    @property
+    def _row_bytes(self) -> int:
+        return 4 * self.d
+
+    def _grow(self, wanted: int) -> None:
+        """Lay one more block: as large as all there is, but of at most ``_BLOCK_BYTES`` unless more is wanted."""
+        more = max(wanted, 16, min(self._slots, _BLOCK_BYTES // max(1, self._row_bytes)))
+        nbytes, on_device = more * self._row_bytes, self.nbytes - self.spilled_bytes
+        limit = on_device + int(_SHARE * _free_bytes(self.device)) if self._device_bytes is None else self._device_bytes
+        spilled = on_device + nbytes > limit
+        nowhere_else = self._device_bytes is None and self.device == _HOST
+        if spilled and (nowhere_else or nbytes > _SHARE * _free_bytes(_HOST)):
+            raise MemoryLimitError(
+                f"store: {self._slots + more} models of {self.d} parameters need {(self.nbytes + nbytes) / 1e9:.1f} GB, and only "
+                f"{_free_bytes(_HOST) / 1e9:.1f} GB are free; fewer nodes, a smaller model or more memory are needed"
+            )
+        block = torch.empty((more, self.d), device=_HOST if spilled else self.device)
+        self._blocks.append(block.pin_memory() if spilled and self.device.type == "cuda" else block)
+        self._spilled.append(spilled)
+        self._begins.append(self._slots)
+        self._free += range(self._slots + more - 1, self._slots - 1, -1)
+        self._slots += more
+
+    def _by_block(self, slots: Sequence[int]) -> Iterator[tuple[torch.Tensor, list[int], list[int]]]:
+        """Each block that holds some of ``slots``: their places among ``slots``, and in the block."""
+        of_block: dict[int, tuple[list[int], list[int]]] = {}
+        for place, slot in enumerate(slots):
+            block = bisect_right(self._begins, slot) - 1
+            places, within = of_block.setdefault(block, ([], []))
+            places.append(place)
+            within.append(slot - self._begins[block])
+        for block, (places, within) in of_block.items():
+            yield self._blocks[block], places, within
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)  # type: ignore[no-untyped-call]

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from decai_sim.attacks.base import UpdateAttack
 from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
-from decai_sim.protocols.base import Lab, Protocol
+from decai_sim.protocols.base import Lab
+from decai_sim.protocols.local_training import LocalTraining
 from decai_sim.world.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from decai_sim.learning.training import Plan
 
 
-class DPSGD(Protocol, kind="dpsgd"):
+class DPSGD(LocalTraining, kind="dpsgd"):
     """Each round every node trains on its own data, sends its model to its neighbours and averages what it gets with its own.
 
     Source: Lian et al., "Can decentralized algorithms outperform centralized algorithms?" (NeurIPS 2017), Algorithm 1; Metropolis
@@ -32,9 +33,7 @@ class DPSGD(Protocol, kind="dpsgd"):
     Attributes:
         rounds: rounds of training and averaging.
         deadline_s: longest a round takes, virtual seconds.
-        local_epochs: passes over a node's own data.
-        batch_size: samples a step.
-        lr: learning rate of the nodes' plain SGD.
+        local_epochs: passes over a node's own data; for this and the rest see :class:`LocalTraining`.
 
     Example:
         >>> DPSGD(rounds=5).needs_connected
@@ -42,12 +41,15 @@ class DPSGD(Protocol, kind="dpsgd"):
     """
 
     needs_connected: ClassVar[bool] = True
+    relays: ClassVar[bool] = False
 
     rounds: int = Field(default=10, ge=1)
     deadline_s: float = Field(default=600.0, gt=0)
-    local_epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=10, ge=1)
-    lr: float = Field(default=0.1, gt=0)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Models."""
+        return frozenset({"model"})
 
     @property
     def total_rounds(self) -> int:
@@ -65,25 +67,27 @@ class DPSGD(Protocol, kind="dpsgd"):
 
     def run(self, lab: Lab) -> None:
         """Run the rounds; ``rounds.accuracy`` is that of the mean of all nodes' models."""
-        from decai_sim.learning import cohort
         from decai_sim.learning.store import Store
-        from decai_sim.learning.training import Plan
+        from decai_sim.learning.trainer import Trainer
 
-        problem, n, graph = lab.problem, lab.world.n, lab.graph
-        neighbours = [sorted(graph[node]) for node in range(n)]
-        plan = Plan(self.local_epochs, self.batch_size, self.lr)
+        problem, n, graph = lab.problem, lab.world.n, None
+        plan = self.plan()
         store = Store(problem.layout.d, problem.device)
+        trainer = Trainer(problem, store, lambda: _checkpoint(lab), lab.path)
         models = store.put(problem.initial().to(problem.device).expand(n, -1))
         nbytes = ENVELOPE_BYTES + 4 * problem.layout.d
         for server_round in range(1, self.rounds + 1):
             while not any(lab.world.nodes.online[:n]):
                 _checkpoint(lab)
-                if not lab.world.clock.step():
+                if lab.world.nodes.all_departed() or not lab.world.clock.step():
                     raise StalledError(f"dpsgd waits for a node to come online, from virtual time {lab.world.clock.now:.1f} s on")
+            if graph is not lab.graph:
+                graph = lab.graph
+                neighbours = [sorted(graph[node]) for node in range(n)]
             asked = [node for node in range(n) if lab.world.nodes.online[node]]
             trained, arrived = self._round(lab, asked, neighbours, nbytes, plan)
-            jobs = [cohort.Job(node, server_round, models[node], plan) for node in trained]
-            cohort.train(problem, store, jobs, lambda: _checkpoint(lab))
+            jobs = [trainer.begin(node, server_round, models[node], plan) for node in trained]
+            trainer.complete(jobs)
             for job in jobs:
                 assert job.result is not None
                 models[job.node] = job.result

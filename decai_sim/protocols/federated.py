@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from decai_sim.component import whole_share
 from decai_sim.errors import ScenarioError
-from decai_sim.protocols.base import Lab, Protocol
+from decai_sim.learning.optimisers import SGD
+from decai_sim.protocols.base import Lab
+from decai_sim.protocols.served import Served
 
 if TYPE_CHECKING:
-    from flwr.app import ArrayRecord, Context, MetricRecord
+    from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
 
     from decai_sim.attacks import Attack
     from decai_sim.defenses import Defense, Rule
+    from decai_sim.flower import CappedFedAvg
+    from decai_sim.learning.training import Plan
 
 
-class Federated(Protocol):
+class Federated(Served):
     """Each round the server sends its model to some nodes, they train it on their own data, it averages what comes back.
 
     The server is a real Flower ``ServerApp``, the nodes run a real Flower ``ClientApp``, in virtual time. Without a defense the
@@ -33,31 +37,25 @@ class Federated(Protocol):
         rounds: rounds of training.
         fraction: share of all nodes asked each round; fewer if fewer are listed.
         deadline_s: longest a round waits for replies, virtual seconds.
-        local_epochs: passes over a node's own data.
-        batch_size: samples a step.
-        lr: learning rate of the nodes' plain SGD.
+        over_select: how many times as many nodes are asked; the round ends when as many as ``fraction`` says have replied
+            (Bonawitz et al., "Towards federated learning at scale", MLSys 2019, section 2.2: 1.3).
+        scaffold: whether control variates correct the nodes' steps (SCAFFOLD; Karimireddy et al., ICML 2020, Algorithm 1).
+        local_epochs: passes over a node's own data; for this and the rest see :class:`LocalTraining`.
 
     Example:
         >>> Federated(rounds=30, fraction=0.1).deadline_s
         600.0
     """
 
-    uses_topology: ClassVar[bool] = False
-
-    rounds: int = Field(default=10, ge=1)
-    fraction: float = Field(default=0.1, gt=0, le=1, title="share of nodes asked")
-    deadline_s: float = Field(default=600.0, gt=0)
-    local_epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=10, ge=1)
-    lr: float = Field(default=0.1, gt=0)
-
-    @property
-    def total_rounds(self) -> int:
-        """The number of rounds."""
-        return self.rounds
+    over_select: float = Field(default=1.0, ge=1, le=10)
+    scaffold: bool = False
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
-        """Refuse an ``f`` that no round can satisfy."""
+        """Refuse an ``f`` that no round can satisfy, and control variates where they have no meaning."""
+        if self.scaffold and defense is not None:
+            raise ScenarioError("protocol.scaffold: true is not allowed with a defense: its server averages")
+        if self.scaffold and not (isinstance(self.optimiser, SGD) and self.optimiser.momentum == 0):
+            raise ScenarioError("protocol.scaffold: true is not allowed with this optimiser: its steps are those of plain SGD")
         n = self._asked(nodes)
         steps: tuple[Defense, ...] = () if defense is None else (defense, *getattr(defense, "steps", ()))
         for step in steps:
@@ -67,55 +65,77 @@ class Federated(Protocol):
                     f"{(n - 1) // 2} may be assumed Byzantine"
                 )
 
-    def _asked(self, nodes: int) -> int:
-        return max(1, whole_share(self.fraction, nodes))
-
     def run(self, lab: Lab) -> None:
         """Run the federation."""
-        from flwr.serverapp import ServerApp
+        from decai_sim.flower import apps
 
-        from decai_sim.flower import apps, arrays, compat, strategies
-        from decai_sim.flower.hosting import Host
-        from decai_sim.learning.training import Plan
-
-        problem = lab.problem
-        n_train = self._asked(lab.world.n)
-        plan = Plan(self.local_epochs, self.batch_size, self.lr)
-        host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, stop=lab.stop, foreign=False)
-
-        def evaluate(server_round: int, model: ArrayRecord) -> MetricRecord | None:
-            assert host.grid is not None
-            if server_round == 0:
-                return None
-            lab.model = arrays.to_vector(model)
-            record: dict[str, Any] = host.grid.rounds[-1]
-            record["accuracy"], record["loss"] = problem.evaluate(lab.model.to(problem.device))
-            lab.rounds.append(record)
-            with compat.entered(None):  # who watches sees real time
-                lab.on_round(record)
-            return None
+        share = lab.attack.fraction if lab.attack is not None else 0.0
 
         def on_rejected(server_round: int, nodes: list[int]) -> None:
             for node in sorted(map(apps.node_of, nodes)):
                 lab.world.trace.decision(lab.world.clock.now, node, "rejected", f"round {server_round}")
 
-        server_app = ServerApp()
+        def main(grid: Grid, initial: ArrayRecord) -> None:
+            def on_model(server_round: int, model: ArrayRecord) -> None:
+                self._record(lab, grid.rounds[-1], model)  # type: ignore[attr-defined]
 
-        @server_app.main()
-        def main(grid: Grid, context: Context) -> None:
-            strategy: strategies.CappedFedAvg
-            if lab.defense is None:
-                strategy = strategies.CappedFedAvg(n_train)
-            else:
-                share = lab.attack.fraction if lab.attack is not None else 0.0
-                strategy = strategies.RuleStrategy(lab.defense, share, n_train, on_rejected)
-            strategy.start(
-                grid,
-                initial_arrays=apps.initial_record(problem),
-                num_rounds=self.rounds,
-                timeout=self.deadline_s,
-                train_config=apps.plan_record(plan),
-                evaluate_fn=evaluate,
-            )
+            self.federate(grid, initial, self.strategy(lab.world.n, lab.defense, share, on_rejected), on_model)
 
-        host.run(server_app, apps.TaskClientApp(lab.task, lab.streams.seed))
+        self._serve(lab, self._how(), main)
+
+    def strategy(
+        self,
+        nodes: int,
+        defense: Rule | None,
+        byzantine_fraction: float = 0.0,
+        on_rejected: Callable[[int, list[int]], object] = lambda server_round, nodes: None,
+    ) -> CappedFedAvg:
+        """The server's Flower strategy, wherever it runs.
+
+        Args:
+            nodes: how many there are in all.
+            defense: how rows become one; None: the protocol's own way.
+            byzantine_fraction: share of attackers that a rule is told of.
+            on_rejected: see :class:`~decai_sim.flower.RuleStrategy`.
+        """
+        from decai_sim.flower import strategies
+
+        n_train = self._asked(nodes)
+        if defense is not None:
+            return strategies.RuleStrategy(defense, byzantine_fraction, n_train, on_rejected, over_select=self.over_select)
+        if self.scaffold:
+            return strategies.Scaffold(n_train, nodes, over_select=self.over_select)
+        return strategies.CappedFedAvg(n_train, self.over_select)
+
+    def federate(
+        self, grid: Grid, initial: ArrayRecord, strategy: CappedFedAvg, on_model: Callable[[int, ArrayRecord], object]
+    ) -> ArrayRecord:
+        """Be the server, on whatever grid, to the last round.
+
+        Args:
+            grid: where the nodes are.
+            initial: the model that they begin with.
+            strategy: what :meth:`strategy` gives.
+            on_model: called after each round with its number and its model.
+
+        Returns:
+            The last model.
+        """
+        from decai_sim.flower import apps
+
+        def evaluate(server_round: int, model: ArrayRecord) -> None:
+            if server_round:
+                on_model(server_round, model)
+
+        result = strategy.start(
+            grid,
+            initial_arrays=initial,
+            num_rounds=self.rounds,
+            timeout=self.deadline_s,
+            train_config=apps.plan_record(self._how()),
+            evaluate_fn=evaluate,
+        )
+        return result.arrays
+
+    def _how(self) -> Plan:
+        return self.plan(scaffold=self.scaffold)

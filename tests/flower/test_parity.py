@@ -118,7 +118,7 @@ def test_our_client_app_learns_the_same_in_a_cohort_by_message_and_under_flowers
     calls = []
     begin = MessageExecutor.begin
     monkeypatch.setattr(MessageExecutor, "begin", lambda self, exchange: calls.append(exchange) or begin(self, exchange))
-    monkeypatch.setattr(hosting, "CohortExecutor", lambda problem, store, others, checkpoint: others)
+    monkeypatch.setattr(hosting, "CohortExecutor", lambda trainer, others: others)
     by_message, message = learn()
 
     assert len(calls) == 2 * N

@@ -96,7 +96,7 @@ def test_the_watch_over_the_store_notices_a_write() -> None:
     store = Store(2)
     (row,) = store.put(torch.ones(1, 2))
     before = row.tensor()
-    store._matrix[row.slot] += 1
+    store._blocks[0][row.slot] += 1
     assert not torch.equal(row.tensor(), before)
 
 

@@ -412,7 +412,7 @@ def test_what_misses_the_deadline_is_let_go(serve: Serve) -> None:
     initial, deadline_s = ds.flower.initial_model(scenario.task, 0, 20), [3600.0]
 
     def work(grid: Any) -> tuple[list[int], list[int], int]:
-        store = grid._executor._store
+        store = grid._executor._trainer.store
         content = RecordDict({"arrays": initial, "config": ConfigRecord({"server-round": 1, "local-epochs": 2})})
         replied, left = [], []
         for _ in range(3):
@@ -422,7 +422,7 @@ def test_what_misses_the_deadline_is_let_go(serve: Serve) -> None:
             left.append(len(grid._open) + sum(map(len, grid._of_node.values())) + grid._app.busy())
         del replies
         sleep(10_000)
-        return replied, left, len(store._matrix) - len(store._free)
+        return replied, left, store.in_use
 
     client_app = ds.flower.TaskClientApp(scenario.task, 0)
     patient, _ = serve(work, client_app, scenario)

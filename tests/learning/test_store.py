@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from decai_sim.errors import MemoryLimitError
 from decai_sim.learning import CNN, MLP, Softmax
 from decai_sim.learning.store import Layout, Row, Store
 
@@ -84,7 +85,7 @@ def test_a_store_does_not_grow_when_handles_come_and_go() -> None:
     store = Store(2)
     for _ in range(100):
         store.put(torch.zeros(10, 2))
-    assert store._matrix.shape[0] <= 32
+    assert store.nbytes <= 32 * 2 * 4
 
 
 def test_nothing_can_be_gathered() -> None:
@@ -124,3 +125,41 @@ def test_a_layout_keeps_parameters_without_dimensions() -> None:
 def test_models_with_other_state_are_refused() -> None:
     with pytest.raises(TypeError, match="Sequential has buffers; use a model whose state is its parameters"):
         Layout.of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+
+
+def test_what_the_device_has_no_room_for_is_kept_by_the_host() -> None:
+    store = Store(3, device_bytes=20 * 12)
+    handles = [row for at in range(0, 100, 10) for row in store.put(rows(10, first=30.0 * at / 10))]
+    assert 0 < store.spilled_bytes < store.nbytes
+    assert store.nbytes - store.spilled_bytes <= 20 * 12
+    order = [99, 0, 45, 7, 45]
+    assert torch.equal(store.gather([handles[i] for i in order]), rows(100)[order])
+    assert torch.equal(handles[77].tensor(), rows(100)[77])
+
+
+@given(st.lists(st.integers(0, 99), max_size=30), st.integers(0, 2**32))
+def test_a_weighted_sum_is_the_product(which: list[int], seed: int) -> None:
+    store, given = Store(4, device_bytes=16 * 30), rows(100, d=4)
+    handles = [row for at in range(0, 100, 20) for row in store.put(given[at : at + 20])]
+    weights = torch.randn(len(which), generator=torch.Generator().manual_seed(seed))
+    total = store.weighted_sum([handles[i] for i in which], weights)
+    torch.testing.assert_close(total, weights @ given[which], rtol=1e-4, atol=1e-3)
+
+
+def test_more_models_than_there_is_memory_for_are_refused_before_they_are_laid(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(1000)
+    store.put(rows(10, d=1000))
+    monkeypatch.setattr("decai_sim.learning.store._free_bytes", lambda device: 1_000_000)
+    with pytest.raises(MemoryLimitError, match=r"^store: 1006 models of 1000 parameters need 0\.0 GB, and only 0\.0 GB are free"):
+        store.put(rows(1006, d=1000))
+    assert store.in_use == 0
+    store.put(rows(10, d=1000))
+
+
+def test_growing_copies_nothing() -> None:
+    store = Store(1000)
+    held = store.put(rows(16, d=1000))
+    where = store._blocks[0].data_ptr()
+    held += store.put(rows(500, d=1000))
+    assert store._blocks[0].data_ptr() == where
+    assert store.nbytes < 2.1 * 516 * 4000

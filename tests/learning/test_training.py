@@ -14,15 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decai_sim.attacks import LabelFlip
+from decai_sim.errors import ScenarioError
 from decai_sim.learning import CNN, MLP, Digits, Dirichlet, Softmax
-from decai_sim.learning.cohort import COHORT, Job, train, train_together
+from decai_sim.learning.cohort import Job, train, train_together
+from decai_sim.learning.optimisers import SGD, Adam, Optimiser
+from decai_sim.learning.paths import Path
 from decai_sim.learning.problem import Problem
 from decai_sim.learning.store import Store
-from decai_sim.learning.training import Plan, batches, train_alone, work_flops
+from decai_sim.learning.training import Memory, Plan, Trained, batches, train_alone, work_flops
 from decai_sim.seeding import Streams
 
 MODELS = {"softmax": Softmax(), "mlp": MLP(hidden=(7, 5)), "cnn": CNN(channels=(2, 3), hidden=5)}
 NODES = 40
+COHORT = 32
+
+
+def pair(done: Trained) -> tuple[torch.Tensor, float]:
+    return done.row, done.loss
 
 
 @cache
@@ -46,7 +54,24 @@ def starts(problem: Problem, k: int, seed: int = 0) -> torch.Tensor:
     return problem.initial() + 0.01 * noise
 
 
-plans = st.builds(Plan, epochs=st.integers(1, 3), batch_size=st.integers(1, 12), lr=st.sampled_from([0.01, 0.1]))
+optimisers: list[Optimiser] = [
+    *(SGD(), SGD(momentum=0.9), SGD(momentum=0.5, nesterov=True, weight_decay=0.1), SGD(weight_decay=0.2)),
+    *(Adam(), Adam(beta1=0.5, weight_decay=0.1), Adam(weight_decay=0.5, decoupled=True)),
+]
+simple = st.builds(Plan, epochs=st.integers(1, 3), batch_size=st.integers(1, 12), lr=st.sampled_from([0.01, 0.1]))
+plans = simple | st.builds(
+    Plan,
+    epochs=st.integers(1, 2),
+    batch_size=st.integers(3, 12),
+    lr=st.sampled_from([0.01, 0.05]),
+    steps=st.none() | st.integers(1, 7),
+    optimiser=st.sampled_from(optimisers),
+    prox_mu=st.sampled_from([0.0, 0.5]),
+    clip_norm=st.none() | st.sampled_from([0.1, 1.0]),
+    scaffold=st.booleans(),
+    keep=st.booleans(),
+    personal=st.sampled_from([(), ("1.",)]),
+)
 models = st.sampled_from(sorted(MODELS))
 sizes = st.lists(st.integers(0, 30), min_size=1, max_size=8)
 
@@ -57,10 +82,11 @@ def test_together_equals_alone(model: str, sizes: list[int], plan: Plan, server_
     sizes = sorted(sizes, reverse=True)
     problem, rows = ragged(model, sizes), starts(base(model), len(sizes))
     before = rows.clone()
-    trained, losses = train_together(problem, rows, [(node, server_round) for node in range(len(sizes))], plan)
+    done = train_together(problem, rows, [(node, server_round) for node in range(len(sizes))], plan)
+    trained, losses = done.rows, done.losses.tolist()
     assert torch.equal(rows, before)
     for node, size in enumerate(sizes):
-        alone, loss = train_alone(problem, rows[node], node, server_round, plan)
+        alone, loss = pair(train_alone(problem, rows[node], node, server_round, plan))
         torch.testing.assert_close(trained[node], alone, rtol=1e-4, atol=1e-5)
         assert losses[node] == pytest.approx(loss, rel=1e-4, abs=1e-5)
         assert torch.equal(alone, rows[node]) == (size == 0)
@@ -82,10 +108,71 @@ def test_any_cohort_in_any_order_gives_every_node_its_own_result(model: str, ord
     train(problem, store, jobs)
     for job in jobs[:5]:
         assert job.result is not None
-        alone, loss = train_alone(problem, problem.initial(), job.node, 3, plan)
+        alone, loss = pair(train_alone(problem, problem.initial(), job.node, 3, plan))
         torch.testing.assert_close(job.result.tensor(), alone, rtol=1e-4, atol=1e-5)
         assert job.loss == pytest.approx(loss, rel=1e-4, abs=1e-5)
     assert torch.equal(initial.tensor(), problem.initial())
+
+
+@settings(max_examples=25)
+@given(model=models, plan=plans, kind=st.sampled_from(["stacked", "vmap", "alone"]), cohort=st.integers(1, 5))
+def test_nodes_go_on_from_what_they_kept(model: str, plan: Plan, kind: Any, cohort: int) -> None:
+    sizes = [17, 0, 5, 30]
+    problem = ragged(model, sizes)
+    store, states = Store(problem.layout.d), dict[int, Store]()
+    first, second, control = store.put(starts(problem, 3))
+    jobs = [Job(node, 1, first, plan) for node in range(4)]
+    again = [Job(node, 2, second, plan, before=jobs[node], control=control) for node in (2, 0, 1)]
+    train(problem, store, again, path=Path(kind, cohort), states=states)
+    assert [job.result is None for job in jobs] == [False, False, False, True]  # what they come after was computed too
+    for job in again:
+        before = train_alone(problem, first.tensor(), job.node, 1, plan)
+        after = train_alone(problem, second.tensor(), job.node, 2, plan, before.memory, control.tensor())
+        assert job.result is not None
+        torch.testing.assert_close(job.result.tensor(), after.row, rtol=1e-3, atol=2e-5)
+        assert job.loss == pytest.approx(after.loss, rel=1e-3, abs=1e-4)
+        for name in ("optimiser", "control", "personal"):
+            kept = getattr(after.memory, name)
+            assert (name in job.memory) == (kept is not None)
+            if kept is not None:
+                torch.testing.assert_close(job.memory[name].tensor(), kept, rtol=1e-3, atol=1e-3)
+
+
+def test_control_variates_of_option_two() -> None:
+    problem, plan = ragged("softmax", [12]), Plan(batch_size=4, lr=0.05, scaffold=True)
+    start = starts(problem, 1)[0]
+    mine, theirs = 0.1 * starts(problem, 2, seed=1)
+    done = train_alone(problem, start, 0, 1, plan, Memory(control=mine), theirs)
+    # Karimireddy et al. (2020), eq. 4, option II: c_i+ = c_i - c + (x - y_i) / (K lr), here with K = 3 steps.
+    assert done.memory.control is not None
+    torch.testing.assert_close(done.memory.control, mine - theirs + (start - done.row) / (3 * 0.05))
+    plain = train_alone(problem, start, 0, 1, Plan(batch_size=4, lr=0.05))
+    same = train_alone(problem, start, 0, 1, plan, Memory(control=theirs), theirs)
+    torch.testing.assert_close(same.row, plain.row)
+    one = train_alone(problem, start, 0, 1, Plan(batch_size=12, lr=0.05, scaffold=True), Memory(control=mine), theirs)
+    unmoved = train_alone(problem, start, 0, 1, Plan(batch_size=12, lr=0.05))
+    torch.testing.assert_close(one.row, unmoved.row - 0.05 * (theirs - mine))  # y_i - lr (g - c_i + c)
+
+
+def test_personal_parameters_must_be_there() -> None:
+    problem = ragged("mlp", [5])
+    plan = Plan(personal=("9.",))
+    memory = Memory(personal=problem.initial())
+    with pytest.raises(ScenarioError, match=r"personal: '9\.' is not allowed: the model's parameters are 1\.weight, 1\.bias"):
+        train_alone(problem, problem.initial(), 0, 1, plan, memory)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_lower_precision_is_near(precision: Any) -> None:
+    problem = ragged("mlp", [30])
+    exact = train_alone(problem, problem.initial(), 0, 1, Plan(epochs=2))
+    rows = problem.initial()[None]
+    done = train_together(problem, rows, [(0, 1)], Plan(epochs=2, precision=precision))
+    off = float((done.rows[0] - exact.row).norm() / (exact.row - rows[0]).norm())
+    assert off < (1e-5 if precision == "float32" else 0.05)
+    assert (off > 1e-4) == (precision == "bfloat16")
+    alone = train_alone(problem, rows[0], 0, 1, Plan(epochs=2, precision=precision))
+    assert float((done.rows[0] - alone.row).norm() / (exact.row - rows[0]).norm()) < 0.05
 
 
 def test_different_programs_can_be_waiting_at_once() -> None:
@@ -99,7 +186,7 @@ def test_different_programs_can_be_waiting_at_once() -> None:
     assert (done_before.result, done_before.loss) == (second, 7.0)  # not computed again
     for job in jobs:
         assert job.result is not None
-        alone, _ = train_alone(problem, job.start.tensor(), job.node, job.server_round, job.plan)
+        alone, _ = pair(train_alone(problem, job.start.tensor(), job.node, job.server_round, job.plan))
         torch.testing.assert_close(job.result.tensor(), alone, rtol=1e-4, atol=1e-5)
 
 
@@ -142,16 +229,16 @@ def test_a_stop_within_a_cohort_is_heeded_at_the_next_step() -> None:
 
 def test_wrongly_ordered_cohorts_are_refused() -> None:
     problem = ragged("softmax", [3, 20])
-    with pytest.raises(ValueError, match="most samples first"):
+    with pytest.raises(ValueError, match="most steps first"):
         train_together(problem, starts(problem, 2), [(0, 1), (1, 1)], Plan())
 
 
 def test_nobody_at_all_is_legal() -> None:
     problem = base("softmax")
     train(problem, Store(problem.layout.d), [])
-    trained, losses = train_together(problem, starts(problem, 0), [], Plan())
-    assert trained.shape == (0, problem.layout.d)
-    assert losses == []
+    done = train_together(problem, starts(problem, 0), [], Plan())
+    assert done.rows.shape == (0, problem.layout.d)
+    assert done.losses.shape == (0,)
 
 
 def test_alone_is_what_pytorch_itself_does() -> None:
@@ -168,7 +255,7 @@ def test_alone_is_what_pytorch_itself_does() -> None:
         optimiser.step()
         losses += [float(loss.detach())] * len(step)
     expected = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
-    alone, loss_alone = train_alone(problem, problem.initial(), node, 1, plan)
+    alone, loss_alone = pair(train_alone(problem, problem.initial(), node, 1, plan))
     torch.testing.assert_close(alone, expected, rtol=1e-5, atol=1e-6)
     assert loss_alone == pytest.approx(np.mean(losses), rel=1e-5)
 
@@ -192,7 +279,7 @@ def test_training_neither_reads_nor_writes_the_global_generator() -> None:
     for seed in (1, 2):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
-        results.append(train_together(problem, starts(problem, 1), [(0, 1)], Plan())[0])
+        results.append(train_together(problem, starts(problem, 1), [(0, 1)], Plan()).rows)
         assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(results[0], results[1])
 
@@ -200,9 +287,9 @@ def test_training_neither_reads_nor_writes_the_global_generator() -> None:
 def test_training_learns() -> None:
     problem = base("mlp")
     node = int(problem.n_samples.argmax())
-    _, first = train_alone(problem, problem.initial(), node, 1, Plan())
-    trained, _ = train_alone(problem, problem.initial(), node, 1, Plan(epochs=20))
-    _, later = train_alone(problem, trained, node, 2, Plan())
+    _, first = pair(train_alone(problem, problem.initial(), node, 1, Plan()))
+    trained, _ = pair(train_alone(problem, problem.initial(), node, 1, Plan(epochs=20)))
+    _, later = pair(train_alone(problem, trained, node, 2, Plan()))
     assert later < 0.3 * first
 
 
@@ -228,7 +315,7 @@ def test_poison_changes_the_labels_of_the_given_nodes_and_nothing_else() -> None
     assert torch.equal(poisoned._x, x)
     assert poisoned.evaluate(problem.initial()) == problem.evaluate(problem.initial())  # the test set is nobody's
     for node in (3, 0):
-        a, b = (train_alone(p, problem.initial(), node, 1, Plan())[0] for p in (problem, poisoned))
+        a, b = (train_alone(p, problem.initial(), node, 1, Plan()).row for p in (problem, poisoned))
         assert torch.equal(a, b) == (node not in bad or len(problem.samples[node]) == 0)
 
 

@@ -20,7 +20,7 @@ from decai_sim.papers.spectral_gap import consensus
 
 NAMES = {
     *("spectral-gap", "one-peer-exponential", "percolation", "swim-detection", "weibull-sessions"),
-    *("max-min-fairness", "queueing-delay", "gossip-rounds", "bitcoin-propagation"),
+    *("max-min-fairness", "queueing-delay", "gossip-rounds", "bitcoin-propagation", "sim-to-real"),
 }
 
 

@@ -1,55 +1,21 @@
-"""Flower strategies: Flower's own with the design's sampling, and one that aggregates with any rule of ours."""
+"""A Flower strategy that aggregates with any rule of ours."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from logging import INFO, WARNING
+from logging import INFO
 from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.logger import log
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 
 from decai_sim.component import whole_share
 from decai_sim.defenses.base import Context, Rule, TooFewRowsError
 from decai_sim.flower import arrays
-
-
-class CappedFedAvg(FedAvg):
-    """Flower's ``FedAvg``, asking a fixed number of nodes or, while fewer are listed, all of them.
-
-    Flower's own ``fraction_train`` is a share of the nodes listed at the moment, and waits if they are fewer than the minimum;
-    and it fails when nobody who replied holds any samples: here such a round leaves the model as it is.
-
-    Args:
-        n_train: nodes asked each round.
-        options: as for ``FedAvg``.
-
-    Example:
-        >>> CappedFedAvg(n_train=100).n_train
-        100
-    """
-
-    def __init__(self, n_train: int, **options: Any) -> None:
-        super().__init__(fraction_train=1e-9, fraction_evaluate=0.0, min_available_nodes=1, **options)
-        self.n_train = n_train
-
-    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Ask ``n_train`` nodes, or as many as are listed; at least one."""
-        self.min_train_nodes = max(1, min(self.n_train, len(list(grid.get_node_ids()))))
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """As ``FedAvg``; None when the replies weigh nothing."""
-        replies = list(replies)
-        metrics = [record for m in replies if m.has_content() for record in m.content.metric_records.values()]
-        if metrics and all(record.get(self.weighted_by_key) == 0 for record in metrics):
-            log(WARNING, "aggregate_train: round %d is passed over: nobody who replied has any samples", server_round)
-            return None, None
-        return super().aggregate_train(server_round, replies)
+from decai_sim.flower.strategies.capped import CappedFedAvg
 
 
 class RuleStrategy(CappedFedAvg):

@@ -1,0 +1,266 @@
+"""Deployments: a scenario's own Flower apps on a real SuperLink, with SuperNodes on this machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decai_sim.component import Component
+from decai_sim.errors import DecaiError, RunStoppedError, ScenarioError
+from decai_sim.files import whole
+from decai_sim.protocols import Federated
+from decai_sim.runs import provenance_of, writable
+from decai_sim.scenario import Scenario
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from flwr.app import ArrayRecord
+    from flwr.serverapp import Grid, ServerApp
+
+    from decai_sim.flower.deploy import Site
+
+MOST_NODES = 64
+"""More SuperNodes than this are not started on one machine: each is a few processes, and its client loads PyTorch."""
+_COLUMNS = ("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down")
+_ROUNDS, _MODEL = "rounds.jsonl", "model.npy"
+_PLAIN = {"churn": None, "attack": None, "faults": (), "adversaries": ()}
+
+_SERVER_APP = '''"""The server."""
+
+from decai_sim.deployment import server_app
+
+app = server_app({config!r}, {results!r})
+'''
+# It starts for every message, so that it imports no more than it needs.
+_CLIENT_APP = '''"""A node."""
+
+import json
+
+import decai_sim.learning.tasks
+from decai_sim.component import parse
+from decai_sim.flower.apps import TaskClientApp
+
+app = TaskClientApp(parse("tasks", json.loads({task!r})), {seed!r})
+'''
+
+
+@dataclass(eq=False)
+class Deployed:
+    """What a deployment gave.
+
+    Attributes:
+        scenario: what was deployed.
+        rounds: as :attr:`Run.rounds <decai_sim.Run.rounds>`, but ``t_s`` are wall-clock seconds since the first instructions were
+            sent; bytes are those of the messages' content, for instructions and replies as the simulator counts them.
+        complete: False if it was stopped before its end.
+        provenance: scenario, seed, versions, git state, wall time.
+        model: the final model's parameters ``(d,)``; None if there is none.
+    """
+
+    scenario: Scenario
+    rounds: pd.DataFrame
+    complete: bool
+    provenance: dict[str, Any] = field(repr=False)
+    model: np.ndarray | None = field(default=None, repr=False)
+
+    def round_s(self) -> np.ndarray:
+        """``(rounds,)`` how long each round took, wall-clock seconds."""
+        import numpy as np
+
+        lengths: np.ndarray = np.diff(self.rounds["t_s"].to_numpy(dtype=float), prepend=0.0)
+        return lengths
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``rounds.parquet``, ``model.npy`` and ``provenance.json``.
+
+        Raises:
+            ScenarioError: the folder cannot be written to.
+        """
+        import numpy as np
+
+        folder = writable(folder)
+        with whole(folder / "rounds.parquet") as part:
+            self.rounds.to_parquet(part, index=False)
+        if self.model is not None:
+            with whole(folder / _MODEL) as part:
+                np.save(part, self.model, allow_pickle=False)
+        with whole(folder / "provenance.json") as part:
+            part.write_text(json.dumps(self.provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return folder
+
+
+def check(scenario: Scenario) -> None:
+    """Find out before anything is started whether a scenario can be deployed.
+
+    Raises:
+        ScenarioError: it cannot; one line says why.
+    """
+    if not isinstance(scenario.protocol, Federated):
+        raise ScenarioError(f"protocol.kind: {scenario.protocol.kind!r} is not allowed in a deployment: only 'federated' is")
+    for name, none in _PLAIN.items():
+        value = getattr(scenario, name)
+        if value != none:
+            kind = (value[0] if isinstance(value, tuple) else value).kind
+            raise ScenarioError(f"{name}: {kind!r} is not allowed in a deployment: what goes wrong there is real")
+    if scenario.nodes > MOST_NODES:
+        raise ScenarioError(
+            f"nodes: {scenario.nodes} is not allowed in a deployment: at most {MOST_NODES} SuperNodes run on one machine; "
+            "say how many with --nodes"
+        )
+    parts = {"task": scenario.task, "protocol": scenario.protocol, "defense": scenario.defense}
+    for name, part in parts.items():
+        for one in _components(part):
+            if not type(one).__module__.startswith("decai_sim.") or hasattr(one, "_kept"):
+                raise ScenarioError(
+                    f"{name}: {one.kind!r} is not allowed in a deployment: it lives in this Python, and nodes are processes of "
+                    "their own"
+                )
+    scenario.check()
+
+
+def _components(part: Any) -> Iterator[Component]:
+    if isinstance(part, Component):
+        yield part
+        for name in type(part).model_fields:
+            yield from _components(getattr(part, name))
+    elif isinstance(part, tuple | list):
+        for one in part:
+            yield from _components(one)
+
+
+def deploy(
+    scenario: Scenario,
+    *,
+    nodes: int | None = None,
+    logs: str | Path | None = None,
+    on_round: Callable[[dict[str, Any]], object] | None = None,
+    stop: threading.Event | None = None,
+    threads: int | None = None,
+    site: Site | None = None,
+) -> Deployed:
+    """Run a scenario's own Flower apps on a real SuperLink, with a SuperNode a node, all on this machine and in real time.
+
+    The apps and the strategy are those of :func:`decai_sim.run`, and so is the model that comes out, up to the order in which
+    replies are added, where all nodes are asked. Of a ``fraction`` Flower draws others than the simulator does. The scenario's
+    ``network`` and ``devices`` are not used: links and processors are this machine's. A round of Flower's engine takes some eight
+    seconds beside the work: most of it is waiting for polls, and starting a process for every message.
+
+    Args:
+        scenario: protocol ``federated``, without churn, attack, faults and adversaries.
+        nodes: how many there are, instead of ``scenario.nodes``.
+        logs: where what the processes print is kept; None: nowhere.
+        on_round: called after each round with its row of ``rounds``.
+        stop: ends the deployment when set.
+        threads: how many threads PyTorch uses in a client; None: the processors, shared among the nodes.
+        site: where the processes run; None: on the loopback interface.
+
+    Returns:
+        What came of it; after Ctrl-C or ``stop``, what there is of it, with ``complete`` False.
+
+    Raises:
+        ScenarioError: the scenario cannot be deployed; nothing has been started then.
+        DecaiError: Flower's engine failed.
+    """
+    from decai_sim.flower.deploy import LOOPBACK, run_app, write_app
+
+    scenario = scenario if nodes is None else scenario.but(nodes=nodes)
+    check(scenario)
+    began, complete = time.perf_counter(), True
+    with tempfile.TemporaryDirectory(prefix="decai_sim_app_") as folder:
+        results = Path(folder) / "results"
+        results.mkdir()
+        app = write_app(
+            Path(folder) / "app",
+            _SERVER_APP.format(config=json.dumps(scenario.to_config()), results=str(results)),
+            _CLIENT_APP.format(task=json.dumps(scenario.task.to_config()), seed=scenario.seed),
+        )
+        shown = 0
+
+        def watch() -> None:
+            nonlocal shown
+            rows = _rows(results)
+            for row in rows[shown:]:
+                if on_round is not None:
+                    on_round(row)
+            shown = len(rows)
+
+        try:
+            kept = Path(folder) / "logs" if logs is None else Path(logs)
+            run_app(app, scenario.nodes, logs=kept, threads=threads, site=site or LOOPBACK, stop=stop, watch=watch)
+            watch()
+            if shown < scenario.protocol.rounds or not (results / _MODEL).exists():
+                raise DecaiError(f"deploy: the server ended after {shown} of {scenario.protocol.rounds} rounds: {_said(kept)}")
+        except (KeyboardInterrupt, RunStoppedError):
+            complete = False
+        return _collected(scenario, results, complete, time.perf_counter() - began)
+
+
+def _said(logs: Path) -> str:
+    lines = [" ".join(line.split()) for line in (logs / "run.log").read_text(encoding="utf-8", errors="replace").splitlines()]
+    telling = [line for line in lines if "Error" in line] or lines or ["it has said nothing"]
+    return telling[-1][-300:]
+
+
+def _rows(results: Path) -> list[dict[str, Any]]:
+    """The rounds that the server has written down so far."""
+    try:
+        lines = (results / _ROUNDS).read_text(encoding="utf-8").splitlines(keepends=True)
+    except OSError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _collected(scenario: Scenario, results: Path, complete: bool, wall_s: float) -> Deployed:
+    import numpy as np
+    import pandas as pd
+
+    rounds = pd.DataFrame(_rows(results), columns=list(_COLUMNS))
+    rounds.insert(0, "run_id", scenario.id)
+    file = results / _MODEL
+    model = np.load(file, allow_pickle=False) if file.exists() else None
+    provenance = {**provenance_of(scenario), "complete": complete, "wall_s": round(wall_s, 3), "engine": "flower"}
+    return Deployed(scenario, rounds, complete, provenance, model)
+
+
+# -- what runs in the processes -------------------------------------------------------------------------------------------------
+
+
+def server_app(config: str, results: str) -> ServerApp:
+    """The app of the server, in its process: ``config`` is the scenario in JSON, ``results`` the folder for what comes out."""
+    from decai_sim.flower import apps
+
+    scenario = Scenario.model_validate(json.loads(config))
+    return apps.server_app(lambda grid: _serve(scenario, grid, Path(results)))
+
+
+def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
+    import numpy as np
+
+    from decai_sim.flower import apps, arrays
+    from decai_sim.flower.recorded import Recorded
+    from decai_sim.learning.problem import Problem
+    from decai_sim.seeding import Streams
+
+    problem = Problem(scenario.task, scenario.nodes, Streams(scenario.seed))
+    while len(list(grid.get_node_ids())) < scenario.nodes:
+        time.sleep(0.1)
+    watched, began = Recorded(grid), time.time()
+
+    def on_model(server_round: int, model: ArrayRecord) -> None:
+        t_s = time.time() - began
+        accuracy, loss = problem.evaluate(arrays.to_vector(model))
+        row = {"round": server_round, "t_s": t_s, "accuracy": accuracy, "loss": loss, "n_byzantine": 0, **watched.counts()}
+        with (results / _ROUNDS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        with whole(results / _MODEL) as part:
+            np.save(part, arrays.to_vector(model).numpy(), allow_pickle=False)
+
+    protocol = scenario.protocol
+    protocol.federate(watched, apps.initial_record(problem), protocol.strategy(scenario.nodes, scenario.defense), on_model)

@@ -1,0 +1,79 @@
+"""Deferred training: jobs are taken up when nodes begin them, and computed together when somebody looks at one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from decai_sim.learning.cohort import Job, train
+from decai_sim.learning.paths import Path, usual
+from decai_sim.learning.store import Row, Store
+
+if TYPE_CHECKING:
+    from decai_sim.learning.problem import Problem
+    from decai_sim.learning.training import Plan
+
+
+class Trainer:
+    """The training of all nodes of a run.
+
+    Who looks at one result gets a whole cohort computed: where fewer are wanted than fit side by side, others that nodes have
+    begun with the same program come along. So an asynchronous server, which reads replies one by one, waits no longer for each
+    than a synchronous one.
+
+    Args:
+        problem: what is learned.
+        store: where models are kept.
+        checkpoint: called before every step; may raise to stop.
+        path: how cohorts are computed; None: as is usual for the model and the device.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        store: Store,
+        checkpoint: Callable[[], object] = lambda: None,
+        path: Path | None = None,
+    ) -> None:
+        self.problem, self.store, self._checkpoint = problem, store, checkpoint
+        self.path = path or usual(problem.device)
+        self._states: dict[int, Store] = {}
+        self._last: dict[int, Job] = {}
+        self._begun: dict[int, Job] = {}  # and not computed, in their order
+
+    def begin(self, node: int, server_round: int, start: Row, plan: Plan, control: Row | None = None) -> Job:
+        """Take up a node's training; see :class:`~decai_sim.learning.cohort.Job`."""
+        job = Job(node, server_round, start, plan, control=control)
+        if plan.remembers:
+            job.before = self._last.get(node)
+            self._last[node] = job
+        self._begun[id(job)] = job
+        return job
+
+    def forget(self, job: Job) -> None:
+        """Do not compute ``job`` before somebody looks at it, or at one that comes after: its result is lost on the way."""
+        self._begun.pop(id(job), None)
+
+    def complete(self, jobs: Sequence[Job]) -> None:
+        """Compute the results of ``jobs``, and perhaps of others."""
+        wanted = {id(job): job for job in jobs if job.result is None}
+        if not wanted:
+            return
+        if len(wanted) < self.path.cohort:
+            plans = {job.plan for job in wanted.values()}
+            for job in self._begun.values():
+                if len(wanted) == self.path.cohort:
+                    break
+                if job.plan in plans:
+                    wanted[id(job)] = job
+        train(self.problem, self.store, list(wanted.values()), self._checkpoint, self.path, self._states)
+        for number in wanted:
+            self._begun.pop(number, None)
+
+    def personal(self, node: int) -> Row | None:
+        """The model of which a node keeps the personal parameters, computed now; None: it has none."""
+        last = self._last.get(node)
+        if last is None or not last.plan.personal:
+            return None
+        self.complete([last])
+        return last.result
