@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -56,9 +57,16 @@ def run(
     file: Annotated[Path, typer.Argument(help="A scenario in YAML.")],
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted field.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/RUN_ID.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is trained beside what is saved, and go on from what is there.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of Ray that train; 0: this one.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Run a scenario, save its tables and figure, print its rounds.
+
+    With --resume results of training lie in the folder until the run is complete: one that was interrupted, even killed, goes on
+    from there when the same command is given again, to the same end.
 
     Exit code 130 if it was stopped early, 2 if somebody in it waits for what cannot come; what there is of it is saved.
     """
@@ -77,7 +85,7 @@ def run(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=STALLED)  # it is said below
-            result = execute(scenario, progress=not as_json)
+            result = execute(scenario, progress=not as_json, workers=workers, journal=folder / "journal" if resume else None)
     except BaseException:
         for path in missing:  # the innermost first
             with contextlib.suppress(OSError):
@@ -86,6 +94,8 @@ def run(
     if not result.complete and (folder / "provenance.json").exists():
         folder = folder.with_name(f"{folder.name}-partial")  # what was finished before is worth more
     result.save(folder)
+    if resume and result.complete:
+        shutil.rmtree(folder / "journal")
     if len(result.rounds):
         figures.save(result.plot(), str(folder / "overview.png"))
     if as_json:

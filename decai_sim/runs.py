@@ -23,6 +23,9 @@ import pandas as pd
 from decai_sim.component import whole_share
 from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
 from decai_sim.files import whole
+from decai_sim.learning import paths
+from decai_sim.learning.execution import Execution
+from decai_sim.learning.journal import Journal
 from decai_sim.protocols.base import Lab
 from decai_sim.scenario import Scenario
 from decai_sim.seeding import Streams
@@ -383,6 +386,9 @@ def run(
     on_round: Callable[[dict[str, Any]], object] | None = None,
     stop: threading.Event | None = None,
     device: str = "auto",
+    workers: int = 0,
+    path: str | None = None,
+    journal: str | Path | None = None,
     engine: EngineModel | None = None,
 ) -> Run:
     """Run a scenario.
@@ -394,6 +400,12 @@ def run(
         on_round: called after each round with its row of :attr:`Run.rounds`, in a thread of the run's own.
         stop: ends the run within about a second when set.
         device: where tensors live: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        workers: how many processes of Ray train the nodes, each with a GPU of its own where ``device`` is one; 0: this process.
+            After ``ray.init(address=...)`` other machines take part.
+        path: how cohorts are computed, such as ``vmap:8``: see :class:`~decai_sim.learning.paths.Path`; None: as was measured to
+            be the fastest, or as is usual.
+        journal: a folder where results of training are kept, and looked for first: a run that was interrupted goes on from there
+            when it is run again, to the same end. It grows by the size of a model for every training of a node.
         engine: what Flower's own engine would add to the work of a ``federated`` scenario: polls, and processes that start for
             every message; None: nothing.
 
@@ -421,8 +433,16 @@ def run(
         scenario.check()
         figure = LiveFigure.displayed()
         watchers.append(figure.add)
+    if workers < 0:
+        raise ScenarioError(f"workers: {workers} is not allowed: at least 0")
+    execution = Execution(
+        path=None if path is None else paths.Path.of(path),
+        workers=workers,
+        journal=None if journal is None else Journal(journal, scenario.id),
+    )
     total = scenario.protocol.total_rounds
-    result = _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, total, watchers, engine=engine)
+    options: dict[str, Any] = {"engine": engine, "execution": execution}
+    result = _execute(scenario, lambda lab: scenario.protocol.run(lab), progress, stop, device, total, watchers, **options)
     if live:
         figure.draw()
     return result
@@ -482,6 +502,7 @@ def _execute(
     *,
     foreign: bool = False,
     engine: EngineModel | None = None,
+    execution: Execution | None = None,
 ) -> Run:
     from tqdm.auto import tqdm
 
@@ -519,6 +540,7 @@ def _execute(
         device=_device(device),
         stop=stop,
         engine=engine,
+        execution=execution or Execution(),
         on_round=on_round,
     )
     complete, stall = True, None
@@ -634,6 +656,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
         "virtual_s": world.clock.now,
         "wall_s": round(wall_s, 3),
         "device": lab.device,
+        "path": None if lab.execution.path is None else str(lab.execution.path),
         "engine": None if lab.engine is None else lab.engine.model_dump(),
     }
     model = lab.model.cpu().numpy() if lab.model is not None else None

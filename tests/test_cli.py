@@ -294,3 +294,25 @@ def test_lab_serves_the_quickstart_notebook(tmp_path: Path) -> None:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=60)
         log.close()
+
+
+def test_a_killed_run_goes_on_where_it_was(scenario: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    longer = ("run", scenario, "--set", "protocol.rounds=40", "--set", "protocol.fraction=1.0", "--json", "--out")
+    whole = json.loads(cli(*longer, tmp_path / "whole").stdout)
+    command = [sys.executable, "-m", "decai_sim.cli", *map(str, longer), str(out), "--resume"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        ends = time.monotonic() + 120
+        while len(list(out.glob("journal/*.safetensors"))) < 3 and time.monotonic() < ends:
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "provenance.json").exists()
+    assert (out / "journal").is_dir()
+    again = json.loads(cli(*longer, out, "--resume").stdout)
+    assert again["digest"] == whole["digest"]
+    assert again["rounds"] == whole["rounds"]
+    assert not (out / "journal").exists()
+    assert ds.Run.load(out).complete

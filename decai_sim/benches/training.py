@@ -74,7 +74,7 @@ class Work:
     def cohort(self, few: int | None = None) -> float:
         """Nodes per second, trained in cohorts; of all nodes, or of a few."""
         from decai_sim.learning import paths
-        from decai_sim.learning.cohort import Job, train
+        from decai_sim.learning.jobs import Job, train
         from decai_sim.learning.store import Store
         from decai_sim.learning.training import Plan
 
@@ -133,6 +133,7 @@ class Work:
         from decai_sim.flower import apps
         from decai_sim.flower.hosting import Host
         from decai_sim.learning import paths
+        from decai_sim.learning.execution import Execution
         from decai_sim.learning.training import Plan
         from decai_sim.seeding import Streams
         from decai_sim.world import Internet, Mix, World
@@ -148,7 +149,7 @@ class Work:
                 rates.append(_rate(problem.n, lambda: strategy(problem.n).start(grid, initial, **options)))
 
         path = paths.chosen(problem, Plan(), 1e13)
-        host = Host(world, streams, lambda: problem, foreign=False, path=path)
+        host = Host(world, streams, lambda: problem, foreign=False, execution=Execution(path))
         with _quiet():
             host.run(apps.server_app(serve), apps.TaskClientApp(problem.task, 1))
         return rates[-1]

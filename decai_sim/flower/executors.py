@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from decai_sim.errors import ScenarioError
 from decai_sim.flower import apps, arrays, compat
 from decai_sim.learning import evaluation
-from decai_sim.learning.cohort import Job
+from decai_sim.learning.jobs import Job
 from decai_sim.learning.store import Row
 from decai_sim.learning.trainer import Trainer
 from decai_sim.learning.training import Plan, with_personal, work_flops

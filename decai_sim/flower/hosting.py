@@ -22,13 +22,11 @@ from decai_sim.flower.engine_grid import EngineGrid
 from decai_sim.flower.executors import CohortExecutor, Executor, MessageExecutor
 from decai_sim.flower.grid import SimGrid
 from decai_sim.flower.handoff import AppThread, Director
-from decai_sim.learning.store import Store
-from decai_sim.learning.trainer import Trainer
+from decai_sim.learning.execution import Execution
 
 if TYPE_CHECKING:
     from decai_sim.attacks.base import Attack
     from decai_sim.flower.engine_model import EngineModel
-    from decai_sim.learning.paths import Path
     from decai_sim.learning.problem import Problem
     from decai_sim.seeding import Streams
     from decai_sim.world.world import World
@@ -49,7 +47,7 @@ class Host:
         stop: ends the run when set.
         foreign: whether the apps may draw from the process's global generators. Such runs take turns, and while one is under way
             those generators hold its state; the others leave them alone and go on side by side.
-        path: how training is computed; None: as is usual for the device.
+        execution: how our own ``ClientApp``s' training is carried out.
         engine: what Flower's own engine adds to the apps' work; None: nothing.
         grid: the grid of the run under way.
     """
@@ -63,7 +61,7 @@ class Host:
     work_flops: float | None = None
     stop: threading.Event | None = None
     foreign: bool = True
-    path: Path | None = None
+    execution: Execution = field(default_factory=Execution)
     engine: EngineModel | None = None
     grid: SimGrid | None = None
 
@@ -75,6 +73,10 @@ class Host:
             StalledError: the ``ServerApp`` waits for what cannot come.
             RunStoppedError: ``stop`` was set.
         """
+        with ExitStack() as closing:
+            self._run(server_app, client_app, closing)
+
+    def _run(self, server_app: ServerApp, client_app: ClientApp, closing: ExitStack) -> None:
         for name, app, old in (("server_app", server_app, "server_fn"), ("client_app", client_app, "client_fn")):
             if not compat.is_message_api(app):
                 raise ScenarioError(
@@ -100,7 +102,7 @@ class Host:
                     f"client_app: TaskClientApp({theirs[0]!r}, seed={theirs[1]}) is not allowed in a scenario "
                     f"with task={ours[0]!r}, seed={ours[1]}: give both the same task and seed"
                 )
-            trainer = Trainer(problem, Store(problem.layout.d, problem.device), thread.checkpoint, self.path)
+            trainer = closing.enter_context(self.execution.trainer(problem, thread.checkpoint))
             executor = CohortExecutor(trainer, executor)
         elif isinstance(self.attack, DataAttack):
             raise ScenarioError(

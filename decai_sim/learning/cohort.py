@@ -11,142 +11,39 @@ import torch
 from decai_sim.learning.optimisers.base import per_model
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.problem import Problem
-from decai_sim.learning.store import Row, Store
 from decai_sim.learning.training import Memory, Plan, Trained, batches, train_alone, with_personal
 
 
-@dataclass(eq=False)
-class Job:
-    """One node's local training, to be computed when somebody looks.
+@dataclass
+class Cohort:
+    """Nodes to be trained side by side, with all that is needed for it.
 
     Attributes:
-        node: who trains.
-        server_round: which round; decides the order of the samples.
-        start: the model it starts from.
-        plan: how it trains.
-        before: the node's training before, if it goes on from there.
-        control: the server's control variate, for SCAFFOLD; None: zero.
-        result: the trained model, once computed.
-        loss: its mean training loss, once computed.
-        change: by how much its control variate has changed, once computed, for SCAFFOLD.
-        memory: what the node keeps, once computed, by the names of :class:`~decai_sim.learning.training.Memory`.
+        rows: ``(k, d)`` the models they start from.
+        who: (node, server_round) of each, most steps first.
+        plan: how they train.
+        memory: what each kept of its training before, one row a node.
+        controls: ``(k, d)`` the server's control variates; None: zero.
     """
 
-    node: int
-    server_round: int
-    start: Row
+    rows: torch.Tensor
+    who: Sequence[tuple[int, int]]
     plan: Plan
-    before: Job | None = None
-    control: Row | None = None
-    result: Row | None = None
-    loss: float = 0.0
-    change: Row | None = None
-    memory: dict[str, Row] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    controls: torch.Tensor | None = None
 
 
 @dataclass
 class Together:
-    """What comes of many nodes' training: as :class:`~decai_sim.learning.training.Trained`, with one row a node."""
+    """What comes of many nodes' training: as :class:`~decai_sim.learning.training.Trained`, with one row a node.
+
+    ``change`` is by how much control variates have changed, for SCAFFOLD.
+    """
 
     rows: torch.Tensor
     losses: torch.Tensor
     memory: Memory
-
-
-def train(
-    problem: Problem,
-    store: Store,
-    jobs: Sequence[Job],
-    checkpoint: Callable[[], object] = lambda: None,
-    path: Path | None = None,
-    states: dict[int, Store] | None = None,
-) -> None:
-    """Compute the results of all ``jobs`` that have none, in cohorts.
-
-    Args:
-        problem: what is learned.
-        store: where results are kept.
-        jobs: what to compute; each is given its ``result`` and ``loss``. Those they come after are computed too.
-        checkpoint: called before every step; may raise to stop.
-        path: how; None: as is usual for the model and the device.
-        states: stores of what optimisers keep, by their width; missing ones are added. None: they keep it as long as their jobs.
-    """
-    path = path or usual(problem.device)
-    states = {} if states is None else states
-    for wave in _waves(jobs):
-        programs: dict[Plan, list[Job]] = {}
-        for job in wave:
-            programs.setdefault(job.plan, []).append(job)
-        for plan, group in programs.items():
-            width = len(plan.optimiser.slots) * problem.layout.d + 1
-            kept_in = states.setdefault(width, Store(width, problem.device)) if plan.keep and plan.optimiser.slots else None
-            # Sorted by length, a cohort's models finish nearly together and little is padded.
-            same = sorted(group, key=lambda job: -int(problem.n_samples[job.node]))
-            for at in range(0, len(same), path.cohort):
-                _train_cohort(problem, store, kept_in, same[at : at + path.cohort], path, checkpoint)
-
-
-def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs without a result and all they come after, each after the one it comes after."""
-    depth: dict[int, int] = {}
-    waves: list[list[Job]] = []
-    for job in jobs:
-        chain = []
-        at: Job | None = job
-        while at is not None and at.result is None and id(at) not in depth:
-            chain.append(at)
-            at = at.before
-        first = 0 if at is None or at.result is not None else depth[id(at)] + 1
-        for number, one in enumerate(reversed(chain), first):
-            depth[id(one)] = number
-            if number == len(waves):
-                waves.append([])
-            waves[number].append(one)
-    return waves
-
-
-def _train_cohort(
-    problem: Problem, store: Store, states: Store | None, jobs: Sequence[Job], path: Path, checkpoint: Callable[[], object]
-) -> None:
-    one = jobs[0].start  # usually all start from the same model, which then need not be copied for each
-    same_start = all(job.start is one for job in jobs)
-    rows = one.tensor().expand(len(jobs), -1) if same_start else store.gather([job.start for job in jobs])
-    who = [(job.node, job.server_round) for job in jobs]
-    plan = jobs[0].plan
-    memory, controls = Memory(), None
-    if plan.remembers:
-        d = problem.layout.d
-        memory.control = _recalled(jobs, "control", rows.new_zeros(len(jobs), d)) if plan.scaffold else None
-        memory.personal = _recalled(jobs, "personal", rows.clone()) if plan.personal else None
-        if states is not None:
-            memory.optimiser = _recalled(jobs, "optimiser", rows.new_zeros(len(jobs), states.d))
-    if plan.scaffold and any(job.control is not None for job in jobs):
-        controls = rows.new_zeros(rows.shape)
-        for number, job in enumerate(jobs):
-            if job.control is not None:
-                controls[number] = job.control.tensor()
-    done = train_together(problem, rows, who, plan, checkpoint, memory, controls, path)
-    results = store.put(done.rows)
-    for job, row, loss in zip(jobs, results, done.losses.tolist(), strict=True):
-        job.result, job.loss, job.before = row, loss, None
-        if plan.personal:
-            job.memory["personal"] = row
-    if done.memory.control is not None and memory.control is not None:
-        for job, row in zip(jobs, store.put(done.memory.control - memory.control), strict=True):
-            job.change = row
-    for name, kept, where in (("control", done.memory.control, store), ("optimiser", done.memory.optimiser, states)):
-        if kept is not None and where is not None:
-            for job, row in zip(jobs, where.put(kept), strict=True):
-                job.memory[name] = row
-
-
-def _recalled(jobs: Sequence[Job], name: str, rows: torch.Tensor) -> torch.Tensor:
-    """``rows``, with what those nodes that have trained before kept put into theirs."""
-    known = [(number, job.before.memory[name]) for number, job in enumerate(jobs) if job.before and name in job.before.memory]
-    if known:
-        places, kept = zip(*known, strict=True)
-        rows[torch.as_tensor(places, device=rows.device)] = kept[0].store.gather(kept)
-    return rows
+    change: torch.Tensor | None = None
 
 
 def train_together(
@@ -199,7 +96,8 @@ def train_together(
         total[:active] += descend.step(active, x, y, all_mask[:active, s])
     trained = torch.cat([params[name].flatten(1) for name in problem.layout.names], dim=1)
     seen = all_mask.sum((1, 2)).clamp(min=1)
-    return Together(trained, total / seen, descend.memory(trained, torch.as_tensor(lengths, device=problem.device)))
+    kept = descend.memory(trained, torch.as_tensor(lengths, device=problem.device))
+    return Together(trained, total / seen, kept, _change(kept, memory))
 
 
 class _Descent:
@@ -283,7 +181,15 @@ def _one_by_one(
         return torch.stack(there) if there else None
 
     kept = (stacked([getattr(one.memory, name) for one in done]) for name in ("optimiser", "control", "personal"))
-    return Together(torch.stack([one.row for one in done]), torch.tensor([one.loss for one in done]), Memory(*kept))
+    after = Memory(*kept)
+    losses = torch.tensor([one.loss for one in done])
+    return Together(torch.stack([one.row for one in done]), losses, after, _change(after, memory))
+
+
+def _change(after: Memory, before: Memory) -> torch.Tensor | None:
+    if after.control is None or before.control is None:
+        return after.control
+    return after.control - before.control
 
 
 def _padded(steps: Sequence[Sequence[np.ndarray]], lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

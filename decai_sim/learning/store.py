@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -88,10 +89,11 @@ _HOST = torch.device("cpu")
 class Row:
     """A handle on one model in a :class:`Store`; its slot is free again when nobody holds the handle."""
 
-    __slots__ = ("slot", "store")
+    __slots__ = ("_digest", "slot", "store")
 
     def __init__(self, store: Store, slot: int) -> None:
         self.store, self.slot = store, slot
+        self._digest: str | None = None
 
     def __del__(self) -> None:
         self.store._free.append(self.slot)
@@ -99,6 +101,12 @@ class Row:
     def tensor(self) -> torch.Tensor:
         """``(d,)`` on the store's device, a copy: nobody outside can write into the store."""
         return self.store.gather([self])[0]
+
+    def digest(self) -> str:
+        """SHA-256 of the model's numbers."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self.tensor().cpu().numpy().tobytes()).hexdigest()
+        return self._digest
 
 
 class Store:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from decai_sim.learning.cohort import Job, train
+from decai_sim.learning.jobs import Compute, Job, train
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
 
 if TYPE_CHECKING:
+    from decai_sim.learning.journal import Journal
     from decai_sim.learning.problem import Problem
     from decai_sim.learning.training import Plan
 
@@ -25,7 +26,8 @@ class Trainer:
         problem: what is learned.
         store: where models are kept.
         checkpoint: called before every step; may raise to stop.
-        path: how cohorts are computed; None: as is usual for the model and the device.
+        path: how cohorts are computed; None: as is usual for the device.
+        journal: where results are looked for first, and written; None: nowhere.
     """
 
     def __init__(
@@ -34,15 +36,19 @@ class Trainer:
         store: Store,
         checkpoint: Callable[[], object] = lambda: None,
         path: Path | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.problem, self.store, self._checkpoint = problem, store, checkpoint
         self.path = path or usual(problem.device)
+        self._journal = journal
+        self.compute: Compute | None = None
+        """Who computes cohorts; None: this process."""
         self._states: dict[int, Store] = {}
         self._last: dict[int, Job] = {}
         self._begun: dict[int, Job] = {}  # and not computed, in their order
 
     def begin(self, node: int, server_round: int, start: Row, plan: Plan, control: Row | None = None) -> Job:
-        """Take up a node's training; see :class:`~decai_sim.learning.cohort.Job`."""
+        """Take up a node's training; see :class:`~decai_sim.learning.jobs.Job`."""
         job = Job(node, server_round, start, plan, control=control)
         if plan.remembers:
             job.before = self._last.get(node)
@@ -66,7 +72,8 @@ class Trainer:
                     break
                 if job.plan in plans:
                     wanted[id(job)] = job
-        train(self.problem, self.store, list(wanted.values()), self._checkpoint, self.path, self._states)
+        how = self._checkpoint, self.path, self._states, self.compute, self._journal
+        train(self.problem, self.store, list(wanted.values()), *how)
         for number in wanted:
             self._begun.pop(number, None)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from decai_sim.attacks.base import Attack, DataAttack
 from decai_sim.component import Component
+from decai_sim.learning.execution import Execution
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from decai_sim.defenses.base import Rule
     from decai_sim.flower.engine_model import EngineModel
-    from decai_sim.learning.paths import Path
     from decai_sim.learning.problem import Problem
     from decai_sim.learning.tasks import Task
     from decai_sim.seeding import Streams
@@ -39,7 +39,7 @@ class Lab:
         byzantine: who they are.
         defense: how rows become one; None: the protocol's own way.
         device: where tensors live.
-        path: how training is computed; None: as is the fastest, where that has been measured.
+        execution: how training is carried out; without a path, on the fastest, where that has been measured.
         stop: ends the run when set.
         engine: what Flower's own engine adds to the apps' work, where the protocol runs apps; None: nothing.
         on_round: called with each finished round's record.
@@ -56,7 +56,7 @@ class Lab:
     byzantine: frozenset[int]
     defense: Rule | None
     device: str = "cpu"
-    path: Path | None = None
+    execution: Execution = field(default_factory=Execution)
     stop: threading.Event | None = None
     engine: EngineModel | None = None
     on_round: Callable[[dict[str, Any]], object] = lambda record: None

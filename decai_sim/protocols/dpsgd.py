@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from decai_sim.attacks import Attack
     from decai_sim.defenses import Rule
+    from decai_sim.learning.trainer import Trainer
     from decai_sim.learning.training import Plan
 
 
@@ -67,13 +68,12 @@ class DPSGD(LocalTraining, kind="dpsgd"):
 
     def run(self, lab: Lab) -> None:
         """Run the rounds; ``rounds.accuracy`` is that of the mean of all nodes' models."""
-        from decai_sim.learning.store import Store
-        from decai_sim.learning.trainer import Trainer
+        with lab.execution.trainer(lab.problem, lambda: _checkpoint(lab)) as trainer:
+            self._train(lab, trainer)
 
-        problem, n, graph = lab.problem, lab.world.n, None
+    def _train(self, lab: Lab, trainer: Trainer) -> None:
+        problem, store, n, graph = lab.problem, trainer.store, lab.world.n, None
         plan = self.plan()
-        store = Store(problem.layout.d, problem.device)
-        trainer = Trainer(problem, store, lambda: _checkpoint(lab), lab.path)
         models = store.put(problem.initial().to(problem.device).expand(n, -1))
         nbytes = ENVELOPE_BYTES + 4 * problem.layout.d
         for server_round in range(1, self.rounds + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -57,8 +58,8 @@ class Served(LocalTraining, abstract=True):
         problem = lab.problem
         problem.layout.named(plan.personal)  # refuses what the model does not have
         each = sum(work_flops(problem, node, plan) for node in range(problem.n)) / problem.n
-        path = lab.path or paths.chosen(problem, plan, self.rounds * self._asked(problem.n) * each)
-        options: dict[str, Any] = {"stop": lab.stop, "path": path, "engine": lab.engine}
+        path = lab.execution.path or paths.chosen(problem, plan, self.rounds * self._asked(problem.n) * each)
+        options: dict[str, Any] = {"stop": lab.stop, "execution": replace(lab.execution, path=path), "engine": lab.engine}
         host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, foreign=False, **options)
 
         initial = apps.initial_record(problem)

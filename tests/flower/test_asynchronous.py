@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 import decai_sim as ds
 from decai_sim.flower import arrays
 from decai_sim.flower.strategies.asynchronous import Asynchronous, Version, constant, hinge, polynomial
-from decai_sim.learning import cohort
+from decai_sim.learning import jobs
 from decai_sim.runs import Run
 
 N, SEED = 30, 2
@@ -126,13 +126,13 @@ def test_fast_nodes_are_not_held_up_by_slow_ones() -> None:
 
 
 def test_replies_read_one_by_one_are_trained_in_cohorts(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, train_together = [], cohort.train_together
+    sizes, train_together = [], jobs.train_together
 
     def watched(problem: Any, rows: Any, who: Any, *rest: Any) -> Any:
         sizes.append(len(who))
         return train_together(problem, rows, who, *rest)
 
-    monkeypatch.setattr(cohort, "train_together", watched)
+    monkeypatch.setattr(jobs, "train_together", watched)
     serve(ds.flower.FedBuff(20, buffer=5), 10)
     assert sum(sizes) >= 50
     assert sum(sizes) / len(sizes) > 4

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from decai_sim.attacks import LabelFlip
 from decai_sim.errors import ScenarioError
 from decai_sim.learning import CNN, MLP, Digits, Dirichlet, Softmax
-from decai_sim.learning.cohort import Job, train, train_together
+from decai_sim.learning.cohort import train_together
+from decai_sim.learning.jobs import Job, train
 from decai_sim.learning.optimisers import SGD, Adam, Optimiser
 from decai_sim.learning.paths import Path
 from decai_sim.learning.problem import Problem

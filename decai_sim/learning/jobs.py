@@ -1,0 +1,181 @@
+"""Jobs: local trainings that have a result once somebody has looked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from decai_sim.learning.cohort import Cohort, Together, train_together
+from decai_sim.learning.paths import Path, usual
+from decai_sim.learning.store import Row, Store
+from decai_sim.learning.training import Memory, Plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from decai_sim.learning.journal import Journal
+    from decai_sim.learning.problem import Problem
+
+Compute = Callable[[Iterable[Cohort]], Iterator[Together]]
+"""Computes cohorts, giving what comes of each in their order."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One node's local training, to be computed when somebody looks.
+
+    Attributes:
+        node: who trains.
+        server_round: which round; decides the order of the samples.
+        start: the model it starts from.
+        plan: how it trains.
+        before: the node's training before, if it goes on from there.
+        control: the server's control variate, for SCAFFOLD; None: zero.
+        result: the trained model, once computed.
+        loss: its mean training loss, once computed.
+        change: by how much its control variate has changed, once computed, for SCAFFOLD.
+        memory: what the node keeps, once computed, by the names of :class:`~decai_sim.learning.training.Memory`.
+    """
+
+    node: int
+    server_round: int
+    start: Row
+    plan: Plan
+    before: Job | None = None
+    control: Row | None = None
+    result: Row | None = None
+    loss: float = 0.0
+    change: Row | None = None
+    memory: dict[str, Row] = field(default_factory=dict)
+
+
+def here(problem: Problem, path: Path, checkpoint: Callable[[], object]) -> Compute:
+    """Computes in this process."""
+
+    def compute(cohorts: Iterable[Cohort]) -> Iterator[Together]:
+        for one in cohorts:
+            yield train_together(problem, one.rows, one.who, one.plan, checkpoint, one.memory, one.controls, path)
+
+    return compute
+
+
+def train(
+    problem: Problem,
+    store: Store,
+    jobs: Sequence[Job],
+    checkpoint: Callable[[], object] = lambda: None,
+    path: Path | None = None,
+    states: dict[int, Store] | None = None,
+    compute: Compute | None = None,
+    journal: Journal | None = None,
+) -> None:
+    """Compute the results of all ``jobs`` that have none, in cohorts.
+
+    Args:
+        problem: what is learned.
+        store: where results are kept.
+        jobs: what to compute; each is given its ``result`` and ``loss``. Those they come after are computed too.
+        checkpoint: called before every step; may raise to stop.
+        path: how; None: as is usual for the device.
+        states: stores of what optimisers keep, by their width; missing ones are added. None: they keep it as long as their jobs.
+        compute: who computes cohorts; None: this process.
+        journal: where results are looked for first, and written; None: nowhere.
+    """
+    path = path or usual(problem.device)
+    compute = compute or here(problem, path, checkpoint)
+    states = {} if states is None else states
+    for wave in _waves(jobs):
+        batches = list(_batches(problem, wave, path.cohort))
+        if journal is not None:
+            batches = [rest for batch in batches if (rest := journal.recall(batch, store, states))]
+        cohorts = (_cohort(problem, store, batch) for batch in batches)
+        for batch, done in zip(batches, compute(cohorts), strict=True):
+            keys = journal.keys(batch) if journal is not None else []
+            _settle(batch, done, store, states)
+            if journal is not None:
+                journal.keep(keys, batch)
+
+
+def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs without a result and all they come after, each after the one it comes after."""
+    depth: dict[int, int] = {}
+    waves: list[list[Job]] = []
+    for job in jobs:
+        chain = []
+        at: Job | None = job
+        while at is not None and at.result is None and id(at) not in depth:
+            chain.append(at)
+            at = at.before
+        first = 0 if at is None or at.result is not None else depth[id(at)] + 1
+        for number, one in enumerate(reversed(chain), first):
+            depth[id(one)] = number
+            if number == len(waves):
+                waves.append([])
+            waves[number].append(one)
+    return waves
+
+
+def _batches(problem: Problem, wave: Sequence[Job], cohort: int) -> Iterator[list[Job]]:
+    """Jobs of one program each, as many as fit side by side."""
+    programs: dict[Plan, list[Job]] = {}
+    for job in wave:
+        programs.setdefault(job.plan, []).append(job)
+    for group in programs.values():
+        # Sorted by length, a cohort's models finish nearly together and little is padded.
+        same = sorted(group, key=lambda job: -int(problem.n_samples[job.node]))
+        yield from (same[at : at + cohort] for at in range(0, len(same), cohort))
+
+
+def _cohort(problem: Problem, store: Store, jobs: Sequence[Job]) -> Cohort:
+    one, plan = jobs[0].start, jobs[0].plan  # usually all start from the same model, which then need not be copied for each
+    same_start = all(job.start is one for job in jobs)
+    rows = one.tensor().expand(len(jobs), -1) if same_start else store.gather([job.start for job in jobs])
+    cohort = Cohort(rows, [(job.node, job.server_round) for job in jobs], plan)
+    if plan.scaffold:
+        cohort.memory.control = _recalled(jobs, "control", rows.new_zeros(rows.shape))
+        if any(job.control is not None for job in jobs):
+            cohort.controls = rows.new_zeros(rows.shape)
+            for number, job in enumerate(jobs):
+                if job.control is not None:
+                    cohort.controls[number] = job.control.tensor()
+    if plan.personal:
+        cohort.memory.personal = _recalled(jobs, "personal", rows.clone())
+    if plan.keep and plan.optimiser.slots:
+        cohort.memory.optimiser = _recalled(jobs, "optimiser", rows.new_zeros(len(jobs), _width(plan, problem.layout.d)))
+    return cohort
+
+
+def _width(plan: Plan, d: int) -> int:
+    return len(plan.optimiser.slots) * d + 1
+
+
+def _recalled(jobs: Sequence[Job], name: str, rows: torch.Tensor) -> torch.Tensor:
+    """``rows``, with what those nodes that have trained before kept put into theirs."""
+    import torch
+
+    known = [(number, job.before.memory[name]) for number, job in enumerate(jobs) if job.before and name in job.before.memory]
+    if known:
+        places, kept = zip(*known, strict=True)
+        rows[torch.as_tensor(places, device=rows.device)] = kept[0].store.gather(kept)
+    return rows
+
+
+def _settle(jobs: Sequence[Job], done: Together, store: Store, states: dict[int, Store]) -> None:
+    """Give jobs what has come of them."""
+    kept: Memory = done.memory
+    for job, row, loss in zip(jobs, store.put(done.rows), done.losses.tolist(), strict=True):
+        job.result, job.loss = row, loss
+        if job.plan.personal:
+            job.memory["personal"] = row
+    if done.change is not None:
+        for job, row in zip(jobs, store.put(done.change), strict=True):
+            job.change = row
+    for name in ("control", "optimiser"):
+        rows = getattr(kept, name)
+        if rows is not None:
+            where = store if name == "control" else states.setdefault(rows.shape[1], Store(rows.shape[1], str(store.device)))
+            for job, row in zip(jobs, where.put(rows), strict=True):
+                job.memory[name] = row
+    for job in jobs:
+        job.before = None

@@ -1,0 +1,162 @@
+"""Training in other processes, on other paths and from a journal comes to the same."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path as File
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import decai_sim as ds
+from decai_sim.errors import ScenarioError
+from decai_sim.learning import MLP, Digits, paths
+from decai_sim.learning.jobs import Job, here, train
+from decai_sim.learning.journal import Journal
+from decai_sim.learning.optimisers import SGD
+from decai_sim.learning.paths import Path
+from decai_sim.learning.problem import Problem
+from decai_sim.learning.store import Store
+from decai_sim.learning.training import Plan
+from decai_sim.learning.workers import RayWorkers
+from decai_sim.seeding import Streams
+
+N = 12
+SCENARIO = ds.Scenario(
+    nodes=N,
+    seed=6,
+    task={"kind": "digits", "model": {"kind": "mlp", "hidden": [8]}},
+    network="internet",
+    protocol={"kind": "federated", "rounds": 6, "fraction": 0.5},
+)
+STATEFUL = {"optimiser": {"kind": "sgd", "momentum": 0.5}, "keep_state": True, "personal": ["3."]}
+
+
+def problem() -> Problem:
+    return Problem(Digits(model=MLP(hidden=(8,))), N, Streams(1))
+
+
+def jobs_of(problem: Problem, store: Store, plan: Plan) -> list[Job]:
+    (start,) = store.put(problem.initial()[None])
+    return [Job(node, 1, start, plan) for node in range(N)]
+
+
+def test_two_workers_train_as_one_process_does() -> None:
+    own, plan = problem(), Plan(optimiser=SGD(momentum=0.9), lr=0.02, keep=True)
+    path = Path("stacked", 5)
+    results = []
+    with RayWorkers(own, path, 2, lambda: None) as workers:
+        for compute in (here(own, path, lambda: None), workers):
+            store, states = Store(own.layout.d), dict[int, Store]()
+            first = jobs_of(own, store, plan)
+            second = [Job(job.node, 2, job.start, plan, before=job) for job in first]
+            train(own, store, second, path=path, compute=compute, states=states)
+            results.append((store.gather([job.result for job in second if job.result]), [job.loss for job in second]))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-4, atol=1e-6)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-4)
+
+
+def test_a_run_on_two_workers_is_the_same_run() -> None:
+    alone, together = (ds.run(SCENARIO, progress=False, workers=workers) for workers in (0, 2))
+    assert alone.trace_digest == together.trace_digest
+    np.testing.assert_allclose(alone.model, together.model, rtol=1e-3, atol=1e-5)
+
+
+def stopped_after(rounds: int, scenario: ds.Scenario, journal: File) -> ds.Run:
+    stop = threading.Event()
+
+    def on_round(row: dict[str, Any]) -> None:
+        if row["round"] == rounds:
+            stop.set()
+
+    return ds.run(scenario, progress=False, journal=journal, stop=stop, on_round=on_round)
+
+
+@pytest.mark.parametrize("protocol", [{}, STATEFUL, {"scaffold": True}])
+def test_an_interrupted_run_goes_on_without_training_again(
+    tmp_path: File, monkeypatch: pytest.MonkeyPatch, protocol: dict[str, Any]
+) -> None:
+    from decai_sim.learning import jobs
+
+    scenario = SCENARIO.but(**{f"protocol__{name}": value for name, value in protocol.items()})
+    trained: list[int] = []
+    train_together = jobs.train_together
+
+    def counted(problem: Any, rows: Any, who: Any, *rest: Any) -> Any:
+        trained.append(len(who))
+        return train_together(problem, rows, who, *rest)
+
+    monkeypatch.setattr(jobs, "train_together", counted)
+    whole = ds.run(scenario, progress=False)
+    of_all, trained[:] = sum(trained), []
+    part = stopped_after(3, scenario, tmp_path)
+    assert not part.complete
+    of_part, trained[:] = sum(trained), []
+    again = ds.run(scenario, progress=False, journal=tmp_path)
+    assert again.complete
+    assert 0 < sum(trained) == of_all - of_part
+    assert again.trace_digest == whole.trace_digest
+    assert np.array_equal(again.model, whole.model)
+    trained[:] = []
+    third = ds.run(scenario, progress=False, journal=tmp_path)
+    assert trained == []
+    assert np.array_equal(third.model, whole.model)
+
+
+def test_what_was_trained_otherwise_is_not_found(tmp_path: File) -> None:
+    own, plan = problem(), Plan()
+    for problem_id, other, found in (("a", plan, 0), ("a", plan, N), ("b", plan, 0), ("a", Plan(lr=0.2), 0)):
+        store, journal = Store(own.layout.d), Journal(tmp_path, problem_id)
+        train(own, store, jobs_of(own, store, other), journal=journal)
+        assert journal.found == found
+
+
+def test_half_a_file_is_never_there(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+
+    def dies(columns: Any, path: str, metadata: Any) -> None:
+        File(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    own = problem()
+    store = Store(own.layout.d)
+    monkeypatch.setattr(safetensors.torch, "save_file", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(own, store, jobs_of(own, store, Plan()), journal=Journal(tmp_path, "a"))
+    assert list(tmp_path.iterdir()) == []
+    assert Journal(tmp_path, "a").found == 0
+
+
+@pytest.mark.parametrize("text", ["stacked", "fast:3", "vmap:0", "vmap:x"])
+def test_a_path_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ScenarioError, match=f"path: '{text}' is not allowed: one of stacked, vmap, compiled, alone, a colon"):
+        ds.run(SCENARIO, progress=False, path=text)
+
+
+def test_the_fastest_path_is_measured_once_and_remembered(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, plan, calls = problem(), Plan(), []
+    monkeypatch.delenv(paths.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(paths, "_cache_file", lambda: tmp_path / "deep" / "paths.json")
+
+    def measured(problem: Any, plan: Any, candidates: Any) -> dict[Path, float]:
+        calls.append(candidates)
+        return {path: float(path.cohort) for path in candidates}
+
+    monkeypatch.setattr(paths, "measured", measured)
+    assert paths.chosen(own, plan, 1e6) == paths.usual("cpu")
+    assert calls == []
+    assert [paths.chosen(own, plan, 1e13) for _ in range(2)] == [Path("stacked", 128)] * 2
+    assert len(calls) == 1
+    assert paths.chosen(own, plan, 1e6) == Path("stacked", 128)
+    monkeypatch.setenv(paths.ENVIRONMENT, "vmap:7")
+    assert paths.chosen(own, plan, 1e13) == Path("vmap", 7)
+
+
+def test_measuring_trains_nobody_for_good() -> None:
+    own, plan = problem(), Plan(scaffold=True)
+    before = own.initial()
+    rates = paths.measured(own, plan, [Path("stacked", 3), Path("vmap", 3), Path("alone", 1)])
+    assert all(rate > 0 for rate in rates.values())
+    assert torch.equal(own.initial(), before)
