@@ -10,8 +10,9 @@ demo: .venv/.installed
 	$(BIN)/decai-sim demo --out runs/demo
 
 test: .venv/.installed lint
-	$(BIN)/pytest
-	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/browser
+	$(BIN)/pytest tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --nbmake --nbmake-timeout=600 notebooks
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

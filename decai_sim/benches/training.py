@@ -227,14 +227,14 @@ def unmodified(nodes: int, asked: int, repeats: int, engine: bool) -> Iterator[R
 
 def pfl(nodes: int, repeats: int) -> Iterator[Row]:
     """The same MLP work in cohorts of 50, against PyPI ``pfl``, where that is installed."""
-    from decai_sim.benches.pfl_peer import installed, round_s
+    from decai_sim.benches.pfl_peer import installed, nodes_per_s
     from decai_sim.learning import MLP
 
     if not installed():
         yield Row("MLP, cohort 50, ours / pfl", math.nan, target="≥ 3", source="pfl is not installed: pip install pfl")
         return
     work = Work.of(MLP(hidden=(64,)), nodes, 60)
-    turns = alternating(repeats, partial(work.cohort, 50), lambda: 50 / round_s(work.problem, 50))
+    turns = alternating(repeats, partial(work.cohort, 50), lambda: nodes_per_s(work.problem, 50))
     yield Row("MLP, cohort 50, ours, best", max(turn[0] for turn in turns), "nodes per second")
     yield Row("MLP, cohort 50, pfl, best", max(turn[1] for turn in turns), "nodes per second")
     yield Row.at_least("MLP, cohort 50, ours / pfl", middle_ratio(turns, 0, 1), 3, f"PyPI pfl, {_SAME}")
