@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import threading
 import time
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid, ServerApp
 
-    from decai_sim.flower.deploy import Site
+    from decai_sim.flower.deploy import Job, Site
 
 MOST_NODES = 64
 """More SuperNodes than this are not started on one machine: each is a few processes, and its client loads PyTorch."""
 _COLUMNS = ("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down")
+_JOBS = ("node", "t_start_s", "t_end_s", "waited_s")
 _ROUNDS, _MODEL = "rounds.jsonl", "model.npy"
 _PLAIN = {"churn": None, "attack": None, "faults": (), "adversaries": ()}
 
@@ -59,6 +61,8 @@ class Deployed:
         scenario: what was deployed.
         rounds: as :attr:`Run.rounds <decai_sim.Run.rounds>`, but ``t_s`` are wall-clock seconds since the first instructions were
             sent; bytes are those of the messages' content, for instructions and replies as the simulator counts them.
+        jobs: the clients' processes, one a message: ``node, t_start_s, t_end_s, waited_s``; the last is for how long others had
+            the processors that it wanted. To a tenth of a second, and only on Linux.
         complete: False if it was stopped before its end.
         provenance: scenario, seed, versions, git state, wall time.
         model: the final model's parameters ``(d,)``; None if there is none.
@@ -66,6 +70,7 @@ class Deployed:
 
     scenario: Scenario
     rounds: pd.DataFrame
+    jobs: pd.DataFrame
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
     model: np.ndarray | None = field(default=None, repr=False)
@@ -77,8 +82,19 @@ class Deployed:
         lengths: np.ndarray = np.diff(self.rounds["t_s"].to_numpy(dtype=float), prepend=0.0)
         return lengths
 
+    def waited_s(self) -> np.ndarray:
+        """``(rounds,)`` for how long the process that was the last to end each round had waited for a processor, seconds."""
+        import numpy as np
+
+        ends, waited = self.rounds["t_s"].to_numpy(dtype=float), np.zeros(len(self.rounds))
+        for number, (since_s, until_s) in enumerate(zip([0.0, *ends], ends, strict=False)):
+            mine = self.jobs[self.jobs["t_end_s"].between(since_s, until_s, inclusive="right")]
+            if len(mine):
+                waited[number] = mine.sort_values("t_end_s")["waited_s"].iloc[-1]
+        return waited
+
     def save(self, folder: str | Path) -> Path:
-        """Write ``rounds.parquet``, ``model.npy`` and ``provenance.json``.
+        """Write ``rounds.parquet``, ``jobs.parquet``, ``model.npy`` and ``provenance.json``.
 
         Raises:
             ScenarioError: the folder cannot be written to.
@@ -86,8 +102,9 @@ class Deployed:
         import numpy as np
 
         folder = writable(folder)
-        with whole(folder / "rounds.parquet") as part:
-            self.rounds.to_parquet(part, index=False)
+        for name in ("rounds", "jobs"):
+            with whole(folder / f"{name}.parquet") as part:
+                getattr(self, name).to_parquet(part, index=False)
         if self.model is not None:
             with whole(folder / _MODEL) as part:
                 np.save(part, self.model, allow_pickle=False)
@@ -168,7 +185,7 @@ def deploy(
         ScenarioError: the scenario cannot be deployed; nothing has been started then.
         DecaiError: Flower's engine failed.
     """
-    from decai_sim.flower.deploy import LOOPBACK, run_app, write_app
+    from decai_sim.flower.deploy import LOOPBACK, Job, run_app, said, write_app
 
     scenario = scenario if nodes is None else scenario.but(nodes=nodes)
     check(scenario)
@@ -181,31 +198,27 @@ def deploy(
             _SERVER_APP.format(config=json.dumps(scenario.to_config()), results=str(results)),
             _CLIENT_APP.format(task=json.dumps(scenario.task.to_config()), seed=scenario.seed),
         )
-        shown = 0
+        shown, jobs = 0, dict[int, Job]()
 
         def watch() -> None:
             nonlocal shown
             rows = _rows(results)
             for row in rows[shown:]:
                 if on_round is not None:
-                    on_round(row)
+                    on_round({name: row[name] for name in _COLUMNS})
             shown = len(rows)
 
         try:
             kept = Path(folder) / "logs" if logs is None else Path(logs)
-            run_app(app, scenario.nodes, logs=kept, threads=threads, site=site or LOOPBACK, stop=stop, watch=watch)
+            run_app(app, scenario.nodes, logs=kept, threads=threads, site=site or LOOPBACK, stop=stop, watch=watch, jobs=jobs)
             watch()
             if shown < scenario.protocol.rounds or not (results / _MODEL).exists():
-                raise DecaiError(f"deploy: the server ended after {shown} of {scenario.protocol.rounds} rounds: {_said(kept)}")
+                raise DecaiError(
+                    f"deploy: the server ended after {shown} of {scenario.protocol.rounds} rounds: {said(kept / 'run.log')}"
+                )
         except (KeyboardInterrupt, RunStoppedError):
             complete = False
-        return _collected(scenario, results, complete, time.perf_counter() - began)
-
-
-def _said(logs: Path) -> str:
-    lines = [" ".join(line.split()) for line in (logs / "run.log").read_text(encoding="utf-8", errors="replace").splitlines()]
-    telling = [line for line in lines if "Error" in line] or lines or ["it has said nothing"]
-    return telling[-1][-300:]
+        return _collected(scenario, results, list(jobs.values()), complete, time.perf_counter() - began)
 
 
 def _rows(results: Path) -> list[dict[str, Any]]:
@@ -217,16 +230,22 @@ def _rows(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _collected(scenario: Scenario, results: Path, complete: bool, wall_s: float) -> Deployed:
+def _collected(scenario: Scenario, results: Path, seen: list[Job], complete: bool, wall_s: float) -> Deployed:
     import numpy as np
     import pandas as pd
 
-    rounds = pd.DataFrame(_rows(results), columns=list(_COLUMNS))
-    rounds.insert(0, "run_id", scenario.id)
+    rows = _rows(results)
+    began_s = rows[0]["began_s"] if rows else math.nan
+    rounds = pd.DataFrame(rows, columns=list(_COLUMNS))
+    jobs = pd.DataFrame(
+        [(job.node, job.began_s - began_s, job.ended_s - began_s, job.waited_s) for job in seen], columns=list(_JOBS)
+    )
+    for frame in (rounds, jobs):
+        frame.insert(0, "run_id", scenario.id)
     file = results / _MODEL
     model = np.load(file, allow_pickle=False) if file.exists() else None
     provenance = {**provenance_of(scenario), "complete": complete, "wall_s": round(wall_s, 3), "engine": "flower"}
-    return Deployed(scenario, rounds, complete, provenance, model)
+    return Deployed(scenario, rounds, jobs, complete, provenance, model)
 
 
 # -- what runs in the processes -------------------------------------------------------------------------------------------------
@@ -257,6 +276,7 @@ def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
         t_s = time.time() - began
         accuracy, loss = problem.evaluate(arrays.to_vector(model))
         row = {"round": server_round, "t_s": t_s, "accuracy": accuracy, "loss": loss, "n_byzantine": 0, **watched.counts()}
+        row["began_s"] = began
         with (results / _ROUNDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         with whole(results / _MODEL) as part:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
 
     from decai_sim.flower.apps import TaskClientApp, initial_model
+    from decai_sim.flower.engine_model import EngineModel
     from decai_sim.flower.grid import SimGrid
     from decai_sim.flower.strategies import CappedFedAvg, FedAsync, FedBuff, RuleStrategy, Scaffold
     from decai_sim.runs import Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CappedFedAvg",
+    "EngineModel",
     "FedAsync",
     "FedBuff",
     "RuleStrategy",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOME = {
     "CappedFedAvg": "strategies",
+    "EngineModel": "engine_model",
     "FedAsync": "strategies",
     "FedBuff": "strategies",
     "RuleStrategy": "strategies",

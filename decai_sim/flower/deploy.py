@@ -87,6 +87,24 @@ class Site:
         return self.nodes[node] if self.nodes else ()
 
 
+@dataclass
+class Job:
+    """A client's process, as seen from outside.
+
+    Attributes:
+        node: whose.
+        began_s: when it was seen first, Unix seconds,
+        ended_s: and last.
+        waited_s: for how long its main thread could have gone on, but others had the processors; seconds. 0 where the system
+            does not say.
+    """
+
+    node: int
+    began_s: float
+    ended_s: float
+    waited_s: float
+
+
 LOOPBACK = Site()
 """All on this machine, at the speed of its memory."""
 
@@ -122,6 +140,7 @@ def run_app(
     site: Site = LOOPBACK,
     stop: threading.Event | None = None,
     watch: Callable[[], object] = lambda: None,
+    jobs: dict[int, Job] | None = None,
 ) -> None:
     """Run a Flower app on a SuperLink with SuperNodes of this machine, to its end; no process is left behind.
 
@@ -135,6 +154,7 @@ def run_app(
         site: where the processes run.
         stop: ends the run when set.
         watch: called every now and then while it runs.
+        jobs: takes up what is seen of clients' processes, by their ids; None: nobody looks.
 
     Raises:
         DecaiError: a process could not be started, or has ended before its time; one line says which and why.
@@ -167,6 +187,8 @@ def run_app(
                 raise RunStoppedError("the deployment was stopped")
             processes.check(except_for="run")
             watch()
+            if jobs is not None:
+                processes.see(jobs)
             time.sleep(_POLL_S)
         processes.check(ended_well="run")
 
@@ -184,6 +206,7 @@ class Processes:
         self._mark = uuid.uuid4().hex
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._files: list[BinaryIO] = []
+        self._looked_at: set[int] = set()
         self._stack = contextlib.ExitStack()
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -258,7 +281,9 @@ class Processes:
             if subprocess.run([*within, sys.executable, "-c", connect], capture_output=True, check=False).returncode == 0:
                 return
             time.sleep(_POLL_S)
-        raise DecaiError(f"deploy: {name} does not listen on {host}:{port} after {_START_S:.0f} s: {self._said(name)}")
+        raise DecaiError(
+            f"deploy: {name} does not listen on {host}:{port} after {_START_S:.0f} s: {said(self._logs / f'{name}.log')}"
+        )
 
     def check(self, except_for: str = "", ended_well: str = "") -> None:
         """Find out whether all go on.
@@ -273,13 +298,27 @@ class Processes:
         for name, process in self._started.items():
             code = process.poll()
             if code is not None and name != except_for and not (name == ended_well and code == 0):
-                raise DecaiError(f"deploy: {name} ended with code {code}: {self._said(name)}")
+                raise DecaiError(f"deploy: {name} ended with code {code}: {said(self._logs / f'{name}.log')}")
 
-    def _said(self, name: str) -> str:
-        text = (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-        lines = [" ".join(line.split()) for line in text.splitlines()]
-        telling = [line for line in lines if "rror" in line] or [line for line in lines if line]
-        return telling[-1][-300:] if telling else "it has said nothing"
+    def see(self, jobs: dict[int, Job]) -> None:
+        """Note which clients' processes there are, at little cost: each process is looked into once."""
+        now = time.time()
+        try:
+            there = {int(name) for name in os.listdir("/proc") if name.isdecimal()}
+        except OSError:  # not Linux
+            return
+        for process_id in there - self._looked_at:
+            with contextlib.suppress(OSError):
+                if "flwr-clientapp" in Path(f"/proc/{process_id}/cmdline").read_text(encoding="utf-8", errors="replace"):
+                    environment = Path(f"/proc/{process_id}/environ").read_text(encoding="utf-8", errors="replace").split("\0")
+                    home = next((entry for entry in environment if entry.startswith("FLWR_HOME=")), "")
+                    if f"{MARK}={self._mark}" in environment:
+                        jobs[process_id] = Job(int(home.rpartition("-")[2]), now, now, 0.0)
+        self._looked_at = there
+        for process_id in there & jobs.keys():
+            waited = waited_s(process_id)
+            if waited >= jobs[process_id].waited_s:  # a process that has ended waits for nothing
+                jobs[process_id].ended_s, jobs[process_id].waited_s = now, waited
 
     def stop(self) -> None:
         """End all, those that have ended themselves and left others behind included."""
@@ -302,6 +341,39 @@ class Processes:
             process.wait()
         for file in self._files:
             file.close()
+
+
+def said(log: Path) -> str:
+    r"""What a process said that tells best why it failed, in one line.
+
+    Example:
+        >>> log = Path(tempfile.mkdtemp()) / "server.log"
+        >>> _ = log.write_text("all is well\nValueError: no such port\nbye\n")
+        >>> said(log)
+        'ValueError: no such port'
+    """
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    boxed = [line.strip("│ ") for line in lines if line.startswith("│")]  # how Flower's command line shows errors
+    if boxed:
+        return " ".join(" ".join(boxed).split())[:300]
+    plain = [" ".join(line.split()) for line in lines]
+    telling = [line for line in plain if "rror:" in line] or [line for line in plain if line] or ["it has said nothing"]
+    return telling[-1][-300:]
+
+
+def waited_s(process_id: int | str = "self") -> float:
+    """For how long the main thread of a process has waited for a processor, seconds; 0 where the system does not say.
+
+    Source: the Linux kernel's documentation, scheduler/sched-stats, on ``/proc/<pid>/schedstat``: its second number, nanoseconds.
+
+    Example:
+        >>> waited_s() >= 0
+        True
+    """
+    try:
+        return int(Path(f"/proc/{process_id}/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _marked(mark: str) -> list[int]:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +21,45 @@ import decai_sim as ds
 from decai_sim import deployment
 from decai_sim.flower import deploy as engine
 from decai_sim.flower import namespaces
-from decai_sim.flower.deploy import MARK, Processes
+from decai_sim.flower.deploy import Processes
 from decai_sim.flower.engine_model import EngineModel, next_poll_s, pulled_s
 from decai_sim.papers.sim_to_real import models_rows
+from tests.flower.test_parity import processes_with
 
-PROTOCOL = {"kind": "federated", "rounds": 2, "fraction": 1, "scaffold": True}
+PROTOCOL = {"kind": "federated", "rounds": 2, "fraction": 1, "local_steps": 20, "scaffold": True}
 SCENARIO = ds.Scenario(nodes=2, seed=5, task="digits", protocol=PROTOCOL)
 
 
-def carrying_a_mark() -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}=".encode() in (folder / "environ").read_bytes() and folder.name != str(os.getpid()):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+FAILING_SERVER = """
+from decai_sim.flower.apps import server_app
+
+def fail(grid):
+    raise ValueError("this server fails")
+
+app = server_app(fail)  # {config} {results}
+"""
+REFUSED = """
+╭─ Error ─────────────────────────────────╮
+│ Invalid Flower App configuration:       │
+│ - Unable to find attribute app          │
+│                                         │
+╰─────────────────────────────────────────╯
+"""
+
+
+@pytest.fixture(autouse=True)
+def left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[int]]]:
+    """Says which processes there are that a test has started, directly or not."""
+    mark = f"DECAI_TEST_{uuid.uuid4().hex}"
+    monkeypatch.setenv(mark, "1")
+    yield lambda: processes_with(mark)
+    assert processes_with(mark) == []
 
 
 def test_a_deployment_learns_what_the_simulator_learns_and_leaves_no_process_behind(tmp_path: Path) -> None:
     # Control variates: both sides must remember theirs from one round to the next.
     rows: list[dict[str, Any]] = []
     real = deployment.deploy(SCENARIO, logs=tmp_path / "logs", on_round=rows.append)
-    assert carrying_a_mark() == []
     simulated = ds.run(SCENARIO, progress=False, device="cpu")
     assert real.complete
     assert real.model is not None
@@ -52,9 +69,14 @@ def test_a_deployment_learns_what_the_simulator_learns_and_leaves_no_process_beh
     assert list(real.rounds.columns) == list(simulated.rounds.columns)
     assert [row["t_s"] for row in rows] == real.rounds["t_s"].tolist()
     assert (real.round_s() > 0).all()
+    # A process a message, which is gone soon after its round.
+    assert sorted(real.jobs["node"]) == [0, 0, 1, 1]
+    assert (real.jobs["t_end_s"] > real.jobs["t_start_s"]).all()
+    assert (real.waited_s() >= 0).all()
+    assert (real.waited_s() < real.round_s()).all()
     assert [row.meets for row in models_rows(real, simulated)] == [True, True, True]
     folder = real.save(tmp_path / "saved")
-    assert {"rounds.parquet", "model.npy", "provenance.json"} <= {path.name for path in folder.iterdir()}
+    assert {"rounds.parquet", "jobs.parquet", "model.npy", "provenance.json"} <= {path.name for path in folder.iterdir()}
     other = ds.run(SCENARIO.but(protocol__scaffold=False), progress=False, device="cpu")
     assert next(models_rows(real, other)).meets is False
 
@@ -103,11 +125,19 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_error_in_a_box_is_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text(REFUSED)
+    assert engine.said(log) == "Invalid Flower App configuration: - Unable to find attribute app"
+    log.write_text("")
+    assert engine.said(log) == "it has said nothing"
+
+
 def processes(tmp_path: Path) -> Processes:
     return Processes(tmp_path / "home", tmp_path / "logs")
 
 
-def test_processes_are_ended_with_all_they_have_started(tmp_path: Path) -> None:
+def test_processes_are_ended_with_all_they_have_started(left_behind: Callable[[], list[int]], tmp_path: Path) -> None:
     # One that does not care to be terminated, in a session of its own, whose parent is gone: Flower has such.
     child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)"
@@ -115,10 +145,9 @@ def test_processes_are_ended_with_all_they_have_started(tmp_path: Path) -> None:
         started.start("parent", ["python", "-c", code])
         while started.alive("parent"):
             time.sleep(0.05)
-        assert len(carrying_a_mark()) == 1
+        assert len(left_behind()) == 1
         with pytest.raises(ds.DecaiError, match="deploy: parent ended with code 0: it has said nothing"):
             started.check()
-    assert carrying_a_mark() == []
 
 
 def test_a_process_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
@@ -136,7 +165,6 @@ def test_a_deployment_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     stop.set()
     result = deployment.deploy(SCENARIO, stop=stop)
     assert (result.complete, len(result.rounds), result.model) == (False, 0, None)
-    assert carrying_a_mark() == []
 
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -145,13 +173,11 @@ def test_a_deployment_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not deployment.deploy(SCENARIO).complete
 
 
-def test_an_app_that_does_not_load_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "_SERVER_APP", "raise ValueError('this server does not load')  # {config} {results}")
-    monkeypatch.setattr(deployment, "_CLIENT_APP", "app = None  # {task} {seed}")
-    with pytest.raises(ds.DecaiError, match=r"the server ended after 0 of 2 rounds: .*this server does not load") as caught:
+def test_a_server_that_fails_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment, "_SERVER_APP", FAILING_SERVER)
+    with pytest.raises(ds.DecaiError, match=r"the server ended after 0 of 2 rounds: ValueError: this server fails") as caught:
         deployment.deploy(SCENARIO.but(nodes=1), logs=tmp_path / "logs")
     assert "\n" not in str(caught.value)
-    assert carrying_a_mark() == []
 
 
 @pytest.mark.skipif(not namespaces.possible(), reason="network namespaces are not to be had here")
@@ -172,7 +198,10 @@ def test_polls_come_at_regular_times() -> None:
 
 
 def timed(engine_model: EngineModel | None, **changes: Any) -> np.ndarray:
-    scenario = ds.Scenario(nodes=2, task="digits", protocol={"kind": "federated", "rounds": 8, "fraction": 1}).but(**changes)
+    # One step is enough: how long work takes in virtual time is the model's to say.
+    scenario = ds.Scenario(
+        nodes=2, task="digits", protocol={"kind": "federated", "rounds": 8, "fraction": 1, "local_steps": 1}
+    ).but(**changes)
     t_s: np.ndarray = np.diff(ds.run(scenario, progress=False, engine=engine_model).rounds["t_s"].to_numpy())
     return t_s
 

@@ -1,0 +1,1 @@
+"""digits-pytorch: A Flower / PyTorch app."""
