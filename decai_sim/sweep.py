@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from decai_sim.errors import DecaiError, ScenarioError
+from decai_sim.processes import start_ray
 from decai_sim.runs import Run, run, writable
 from decai_sim.scenario import Scenario
 from decai_sim.viz import figures
@@ -187,16 +188,9 @@ def _here(jobs: list[tuple[str, Scenario]], progress: bool) -> Iterator[tuple[in
 
 
 def _on_ray(jobs: list[tuple[str, Scenario]], workers: int) -> Iterator[tuple[int, Run | Exception]]:
-    import logging
-    import os
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    started = start_ray(workers)
 
     @ray.remote(num_cpus=1, max_retries=0)
     def work(scenario: Scenario) -> Run | Exception:

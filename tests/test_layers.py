@@ -20,6 +20,7 @@ ORDER = (
     *(
         "errors",
         "files",
+        "processes",
         "seeding",
         "component",
         "trace",

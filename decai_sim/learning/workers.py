@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from decai_sim.learning.cohort import Cohort, Together, train_together
+from decai_sim.processes import start_ray
 
 if TYPE_CHECKING:
     from decai_sim.learning.paths import Path
@@ -32,9 +32,7 @@ class RayWorkers:
         import ray
 
         self._checkpoint = checkpoint
-        self._started = not ray.is_initialized()
-        if self._started:
-            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        self._started = start_ray(workers)
         gpus = 1 if problem.device != "cpu" else 0
         shared = ray.put(problem)
         worker: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_Worker)
