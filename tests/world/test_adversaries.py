@@ -197,9 +197,9 @@ def test_messages_that_are_about_nothing_published_are_ones_own() -> None:
             "adversaries.0.kind: 'eclipse' is not allowed: under protocol 'federated' nodes talk to the server alone",
         ),
         (
-            Selective(share=0.2, kinds=["item", "blok"]),
+            Selective(share=0.2, kinds=["item", "blocks"]),
             {"kind": "broadcast", "dissemination": "flood"},
-            "adversaries.0.kinds: 'blok' is not allowed: under protocol 'broadcast' messages are of kind item",
+            "adversaries.0.kinds: 'blocks' is not allowed: under protocol 'broadcast' messages are of kind item",
         ),
         (
             Selective(share=0.2, kinds=["item"]),
@@ -262,9 +262,9 @@ def test_kinds_that_were_not_sent_are_warned_of_where_they_cannot_be_known(monke
         nodes=10,
         topology="ring",
         protocol=ds.protocols.Broadcast(dissemination=Whisper(), items=1, interval_s=5),
-        adversaries=[Drop(share=0.1), Selective(share=0.1, kinds=["item", "blok"])],
+        adversaries=[Drop(share=0.1), Selective(share=0.1, kinds=["item", "blocks"])],
     )
-    with pytest.warns(RuntimeWarning, match=r"^adversaries\.1\.kinds: no message of kind blok was sent$"):
+    with pytest.warns(RuntimeWarning, match=r"^adversaries\.1\.kinds: no message of kind blocks was sent$"):
         ds.run(scenario, progress=False)
 
 
