@@ -25,6 +25,8 @@ _FILES = (
     "queueing_delay",
     "gossip_rounds",
     "bitcoin_propagation",
+    "client_drift",
+    "fedbuff",
     "sim_to_real",
 )
 """Modules of this package that hold a claim each, in the order in which they are checked."""

@@ -138,6 +138,7 @@ def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
         ax.hlines(nodes, starts, stops, color=OKABE_ITO[0], linewidth=2)
     ax.set_xlim(0, end / unit if end > 0 else None)
     ax.set_ylim(-1, shown)
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(name)
     ax.set_ylabel(f"node (the first {shown} of {n:,})")
 

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decai_sim.errors import DecaiError
-from decai_sim.papers import bitcoin_propagation, gossip_rounds, percolation, rows, swim_detection, weibull_sessions
+from decai_sim.papers import (
+    bitcoin_propagation,
+    client_drift,
+    fedbuff,
+    gossip_rounds,
+    percolation,
+    rows,
+    swim_detection,
+    weibull_sessions,
+)
 from decai_sim.papers.claims import Claim, claims
 from decai_sim.papers.max_min_fairness import transfer_ends_s
 from decai_sim.papers.one_peer_exponential import error_after
@@ -138,6 +147,34 @@ def test_blocks_reach_everybody_and_sooner_over_shorter_links() -> None:
         assert 1 < half < most < 60
         assert share == 1.0
         assert quick[region][0][0] < half
+
+
+def test_control_variates_help_where_data_differ_and_nowhere_else() -> None:
+    size = client_drift.Size(nodes=10, rounds=8, task="digits", target=0.3, many=20, alphas=(0.1,))
+    found = {row.name: row for row in client_drift.drift_rows(size, range(1, 2))}
+    for steps in (client_drift.FEW, 20):
+        ahead = found[f"final accuracy, {steps} local steps: SCAFFOLD less FedAvg"]
+        assert ahead.meets
+        assert ahead.value > 0.03
+    assert found["equal data, final accuracy, 20 local steps: SCAFFOLD less FedAvg"].meets
+    assert found["FedAvg, final accuracy: equal data less alpha 0.1"].meets
+
+
+def test_nobody_is_ahead_who_does_not_arrive() -> None:
+    size = client_drift.Size(nodes=10, rounds=2, task="digits", target=1.1, many=6, alphas=())
+    assert {row.meets for row in client_drift.drift_rows(size, range(1)) if row.name.startswith("rounds to")} == {False}
+    race = fedbuff.Size(nodes=10, rounds=2, task="digits", model=(), target=1.1, buffer=2)
+    judged = [row for row in fedbuff.stragglers_rows(race, range(1), fedbuff.WAYS[:3]) if row.name.startswith("time to")]
+    assert {row.meets for row in judged if row.target} == {False}
+
+
+def test_nobody_waits_for_stragglers_without_rounds() -> None:
+    size = fedbuff.Size(nodes=20, rounds=20, task="digits", model=(32,), target=0.4, buffer=2)
+    judged = [row for row in fedbuff.stragglers_rows(size, range(1), fedbuff.WAYS[:3]) if row.meets is not None]
+    assert len(judged) == 4
+    assert all(row.meets for row in judged)
+    faster = next(row.value for row in judged if row.name.endswith("FedAvg over FedBuff"))
+    assert faster > 2
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40))
