@@ -118,6 +118,8 @@ def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
         n: how many nodes there are.
         shown: how many to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     shown = min(shown, n)
     end = float(events["t_s"].max()) if len(events) else 0.0
     unit, name = _time_unit(end)
@@ -138,7 +140,7 @@ def presence(ax: Axes, events: pd.DataFrame, n: int, shown: int = 60) -> None:
         ax.hlines(nodes, starts, stops, color=OKABE_ITO[0], linewidth=2)
     ax.set_xlim(0, end / unit if end > 0 else None)
     ax.set_ylim(-1, shown)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(name)
     ax.set_ylabel(f"node (the first {shown} of {n:,})")
 
