@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_python_blocks_run_in_order() -> None:
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, Any] = {"__name__": "readme"}
     for block in blocks:
         app = ROOT / "tests" / "flower_apps" / "digits_fedavg"
@@ -23,6 +23,8 @@ def test_python_blocks_run_in_order() -> None:
     assert set(names["result"].final) == {"calm", "attacked", "defended"}
     whole, cut, still_cut, healed, crashed = names["run"].propagation()["reached"]
     assert max(cut, still_cut, crashed) < 0.6 * min(whole, healed)
+    ends = {label: runs[0].rounds["t_s"].iloc[-1] for label, runs in names["fast"].runs.items()}
+    assert ends["FedBuff"] < ends["FedAvg"] / 2
     ds.testing.check_attack(names["Silence"]())
 
 
