@@ -397,7 +397,7 @@ def run(
         scenario: what to run.
         progress: show a progress bar.
         live: in a notebook, draw the accuracy as rounds finish.
-        on_round: called after each round with its row of :attr:`Run.rounds`, in a thread of the run's own.
+        on_round: called after each round with its row of :attr:`Run.rounds`.
         stop: ends the run within about a second when set.
         device: where tensors live: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         workers: how many processes of Ray train the nodes, each with a GPU of its own where ``device`` is one; 0: this process.

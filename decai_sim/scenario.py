@@ -123,7 +123,7 @@ class Scenario(Description):
         (4.0, 1, True)
     """
 
-    nodes: int = Field(default=100, ge=1)
+    nodes: int = Field(default=100, ge=1, le=10_000_000)
     seed: int = Field(default=0, ge=0)
     topology: Annotated[
         Topology, BeforeValidator(_topology), PlainSerializer(lambda value: value.to_config(), return_type=Any)
@@ -284,13 +284,23 @@ def _brief(topology: Topology) -> str:
 def _put(config: dict[str, Any], path: list[str], value: Any, whole: Any) -> None:
     """Set the field at ``path``; components on the way that ``config`` does not mention are taken from ``whole``."""
     *parents, last = path
-    at = config
+    at: Any = config
     for name in parents:
         whole = whole.get(name) if isinstance(whole, dict) else None
-        step = at.get(name, whole)
+        step = at[_place(path, name, at)] if isinstance(at, list) else at.get(name, whole)
         step = {"kind": step} if isinstance(step, str) else step
-        if not isinstance(step, dict):
+        if not isinstance(step, dict | list):
             raise ScenarioError(f"{'.'.join(path)}: cannot be set: {name!r} is {step!r}, not a component with fields")
-        at[name] = step
+        at[_place(path, name, at)] = step
         at = step
-    at[last] = value
+    at[_place(path, last, at)] = value
+
+
+def _place(path: list[str], name: str, within: Any) -> Any:
+    """Where ``name`` is found: in a list, its number."""
+    if not isinstance(within, list):
+        return name
+    if not (name.isdecimal() and int(name) < len(within)):
+        there = f"from 0 to {len(within) - 1}" if within else "none, the list is empty"
+        raise ScenarioError(f"{'.'.join(path)}: cannot be set: {name!r} is not one of the list's numbers, {there}")
+    return int(name)

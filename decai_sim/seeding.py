@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 _MASK = (1 << 64) - 1
+_POOL = 4
+"""Words of a ``SeedSequence``'s pool."""
 
 
 class Streams:
@@ -31,12 +33,13 @@ class Streams:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._entropy = [seed >> at & 0xFFFFFFFF for at in range(0, max(1, seed.bit_length()), 32)]
 
     def _key(self, name: tuple[str | int, ...]) -> tuple[int, ...]:
         words: list[int] = []
         for part in name:
             if isinstance(part, str):
-                words += memoryview(hashlib.sha256(part.encode()).digest()[:8]).cast("I").tolist()
+                words += _words(part)
             else:
                 words += [int(part) & 0xFFFFFFFF, (int(part) >> 32) & 0xFFFFFFFF]
         return tuple(words)
@@ -45,7 +48,10 @@ class Streams:
         """A fresh generator at the start of the stream ``name``."""
         import numpy as np
 
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=self._key(name))))
+        key = self._key(name)
+        # What SeedSequence(self.seed, spawn_key=key) puts together, in half the time.
+        entropy = [*self._entropy, *[0] * (_POOL - len(self._entropy)), *key] if key else self._entropy
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(np.array(entropy, np.uint32))))
 
     def integer(self, *name: str | int) -> int:
         """A 63-bit integer from the stream ``name``: a seed for code that takes no generator."""
@@ -60,6 +66,12 @@ class Streams:
     def counter(self, *name: str | int) -> Counter:
         """Counter-based uniforms keyed by the stream ``name``."""
         return Counter(self.integer(*name))
+
+
+@cache
+def _words(name: str) -> list[int]:
+    words: list[int] = memoryview(hashlib.sha256(name.encode()).digest()[:8]).cast("I").tolist()
+    return words
 
 
 class Counter:

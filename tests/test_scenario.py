@@ -20,7 +20,7 @@ from decai_sim.errors import ScenarioError, explain
 from decai_sim.learning import CNN, IID, MLP, Digits, Dirichlet, FashionMNIST
 from decai_sim.protocols import Federated, Protocol
 from decai_sim.scenario import Scenario, parse_yaml
-from decai_sim.world import Complete, EdgeList, Exponential, Given, Internet, Mix, Ring, SmallWorld
+from decai_sim.world import Complete, Crash, EdgeList, Exponential, Given, Internet, Mix, Ring, SmallWorld
 
 DESIGN = """
 nodes: 1000
@@ -178,6 +178,28 @@ def test_but_changes_what_it_is_told_and_nothing_else() -> None:
     assert changed.attack == SignFlip(scale=3, fraction=0.4)
     assert changed.but(protocol__rounds=10, attack__fraction=0.2, seed=0) == base
     assert base == Scenario(attack=SignFlip(scale=3), churn=Exponential())
+
+
+def test_but_sets_entries_of_lists_by_their_numbers() -> None:
+    faulty = Scenario(faults=[Crash(share=0.1), Crash(share=0.2, at_s=5)])
+    assert [fault.at_s for fault in faulty.but(faults__1__at_s=7).faults] == [0, 7]
+    assert [fault.at_s for fault in faulty.faults] == [0, 5]
+    for path, told in (
+        ("faults__2__at_s", "'2' is not one of the list's numbers, from 0 to 1"),
+        ("faults__at_s", "'at_s' is not"),
+    ):
+        with pytest.raises(ScenarioError, match=told):
+            faulty.but(**{path: 7})
+    with pytest.raises(ScenarioError, match="the list is empty"):
+        Scenario().but(faults__0__at_s=7)
+
+
+def test_news_that_no_memory_holds_are_refused() -> None:
+    many = {"kind": "broadcast", "items": 10**6}
+    with pytest.raises(ScenarioError, match=r"protocol\.items: 1000000 is not allowed: with nodes = 2000, at most 500000"):
+        Scenario(nodes=2000, protocol=many)
+    with pytest.raises(ValidationError):
+        Scenario(protocol={"kind": "broadcast", "nbytes": 10**20})
 
 
 def test_but_takes_components_kinds_and_none() -> None:

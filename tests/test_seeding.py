@@ -37,6 +37,13 @@ def test_draws_are_what_the_definition_says_on_every_machine() -> None:
     assert Streams(7).counter("latency")(1, 2) == 0.8298776351955764
 
 
+@given(st.integers(0, 2**130), NAMES)
+def test_a_stream_is_numpys_own_for_its_key(seed: int, name: tuple[str | int, ...]) -> None:
+    streams = Streams(seed)
+    sequence = np.random.SeedSequence(seed, spawn_key=streams._key(name))
+    assert streams.of(*name).random() == np.random.Generator(np.random.PCG64(sequence)).random()
+
+
 @given(a=NAMES, b=NAMES)
 def test_different_names_are_different_streams(a: tuple[str | int, ...], b: tuple[str | int, ...]) -> None:
     assert (Streams(1).integer(*a) == Streams(1).integer(*b)) == (a == b)

@@ -21,6 +21,7 @@ from decai_sim.papers.rows import Row
 if TYPE_CHECKING:
     from decai_sim.learning.models import Model
     from decai_sim.learning.problem import Problem
+    from decai_sim.learning.store import Store
 
 _SAME = "same machine, same process, in turn"
 _ENGINE = "Flower's engine on Ray, same machine, one round after a warm-up"
@@ -56,6 +57,7 @@ class Work:
     """``n`` nodes with ``samples`` samples each, an epoch in batches of ten."""
 
     problem: Problem
+    store: Store | None = None
 
     @classmethod
     def of(cls, model: Model, n: int, samples: int) -> Work:
@@ -80,7 +82,7 @@ class Work:
 
         problem, plan = self.problem, Plan()
         path = paths.chosen(problem, plan, 1e13)
-        store = Store(problem.layout.d, problem.device)
+        self.store = store = self.store or Store(problem.layout.d, problem.device)  # as in a run, whose rounds share one
         (start,) = store.put(problem.initial()[None])
         jobs = [Job(node, 1, start, plan) for node in range(few or problem.n)]
         return _rate(len(jobs), lambda: train(problem, store, jobs, path=path))

@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from decai_sim.component import parse
+from decai_sim.flower import compat
 from decai_sim.learning import evaluation
 from decai_sim.learning.problem import Problem
 from decai_sim.learning.training import Memory, Plan, train_alone, with_personal
@@ -121,8 +122,9 @@ def control_of(content: RecordDict) -> ArrayRecord | None:
 
 def trained(model: ArrayRecord, num_examples: int, loss: float, control: ArrayRecord | None = None) -> RecordDict:
     """What a client replies after training."""
-    metrics = MetricRecord({"num-examples": num_examples, "train-loss": loss})
-    return RecordDict({MODEL: model, METRICS: metrics} if control is None else {MODEL: model, CONTROL: control, METRICS: metrics})
+    metrics = compat.filled(MetricRecord(), {"num-examples": int(num_examples), "train-loss": float(loss)})
+    records = {MODEL: model, METRICS: metrics} if control is None else {MODEL: model, CONTROL: control, METRICS: metrics}
+    return compat.filled(RecordDict(), records)
 
 
 def evaluated(num_examples: int, accuracy: float, loss: float) -> RecordDict:

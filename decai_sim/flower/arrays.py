@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from decai_sim.flower import compat
 from decai_sim.world.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
@@ -27,10 +29,8 @@ class StoreArray(Array):
     layout: Layout
     index: int
 
-    def __init__(self, row: Row, layout: Layout, index: int) -> None:
-        self.__dict__.update(
-            row=row, layout=layout, index=index, dtype="float32", shape=layout.shapes[index], stype="numpy.ndarray"
-        )
+    def __init__(self, row: Row, like: Mapping[str, Any]) -> None:
+        self.__dict__.update(like, row=row)
 
     def numpy(self) -> Any:
         """A fresh copy of the values."""
@@ -72,10 +72,14 @@ class StoreArray(Array):
 
 def to_record(row: Row, layout: Layout) -> ArrayRecord:
     """A stored model as Flower passes models around."""
-    record = ArrayRecord()
-    for index, name in enumerate(layout.names):
-        record[name] = StoreArray(row, layout, index)
-    return record
+    return compat.filled(ArrayRecord(), {name: StoreArray(row, like) for name, like in _parameters(layout)})
+
+
+@lru_cache(maxsize=8)
+def _parameters(layout: Layout) -> list[tuple[str, dict[str, Any]]]:
+    """Each parameter's name, and what its arrays have in common."""
+    same = {"layout": layout, "dtype": "float32", "stype": "numpy.ndarray"}
+    return [(name, {**same, "index": i, "shape": layout.shapes[i]}) for i, name in enumerate(layout.names)]
 
 
 def stored_row(record: ArrayRecord) -> Row | None:

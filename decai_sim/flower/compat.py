@@ -22,14 +22,14 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # flwr's command line modules warn about click and typer while they load
     import flwr.app.message.message as message_module
     import flwr.serverapp.strategy.strategy_utils as strategy_utils
-    from flwr.app import Message, RecordDict
+    from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
     from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
     from flwr.server.superlink.linkstate.utils import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EPOCH", "SUPERLINK_NODE_ID", "ErrorCode", "FlowerRun", "Session", "entered", "load_folder", "rng_of", "substituted"]
 
+_Record = TypeVar("_Record", ArrayRecord, MetricRecord, RecordDict)
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
 """What clocks show at virtual time 0, Unix seconds: a date that Flower's own checks accept."""
 
@@ -58,7 +59,7 @@ class Session:
     Attributes:
         run_id: the run's number.
         now_s: reads the virtual clock.
-        sleep: sleeps in virtual time; None in threads that may not wait.
+        sleep: sleeps in virtual time; None where nobody may wait.
         random: what Flower's sampling of nodes draws from; None: Python's global generator.
     """
 
@@ -170,7 +171,7 @@ def substituted(*apps: ServerApp | ClientApp) -> Iterator[None]:
 
 @contextmanager
 def entered(session: Session | None) -> Iterator[None]:
-    """Make ``session`` the one that Flower code of this thread sees."""
+    """Make ``session`` the one that Flower code sees."""
     token = _session.set(session)
     try:
         yield
@@ -266,6 +267,15 @@ def identify(message: Message, message_id: str) -> None:
 def copied(message: Message, content: RecordDict) -> Message:
     """A message with the same metadata and the given content."""
     return message_module.make_message(copy.copy(message.metadata), content)
+
+
+def filled(record: _Record, values: dict[str, Any]) -> _Record:
+    """``record``, which is empty, with ``values``, whose types are known to be right.
+
+    Flower checks each of them anew as it is put in, which thousands of models pay for.
+    """
+    record.__dict__["_data"] = values
+    return record
 
 
 def expires_s(message: Message) -> float:

@@ -15,7 +15,7 @@ from decai_sim.flower.grid import SimGrid
 
 if TYPE_CHECKING:
     from decai_sim.flower.adversary import Adversary
-    from decai_sim.flower.handoff import AppThread
+    from decai_sim.flower.handoff import AppStrand
     from decai_sim.world.world import World
 
 
@@ -25,13 +25,13 @@ class EngineGrid(SimGrid):
     Args:
         world: where it happens.
         executor: who does the nodes' work.
-        app: the thread of the ``ServerApp`` that holds the grid.
+        app: the ``ServerApp`` that holds the grid.
         adversary: who tampers with replies; None: nobody.
         engine: what the engine is like.
     """
 
     def __init__(
-        self, world: World, executor: Executor, app: AppThread, adversary: Adversary | None, engine: EngineModel
+        self, world: World, executor: Executor, app: AppStrand, adversary: Adversary | None, engine: EngineModel
     ) -> None:
         super().__init__(world, executor, app, adversary)
         self._engine = engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flwr.app import ArrayRecord, Context, Error, Message, MessageType, RecordDict
@@ -244,10 +245,12 @@ class CohortExecutor:
             return self._size("evaluate", lambda: apps.evaluated(1, 0.0, 0.0))
         if not isinstance(work, Job):
             return self._others.reply_bytes(exchange)
-        model = arrays.to_record(work.start, self._problem.layout)
-        if work.plan.scaffold:
-            return self._size("scaffold", lambda: apps.trained(model, 0, 0.0, model))
-        return self._size("train", lambda: apps.trained(model, 0, 0.0))
+        kind = "scaffold" if work.plan.scaffold else "train"
+        return self._size(kind, partial(self._trained, work.start, work.plan))
+
+    def _trained(self, row: Row, plan: Plan) -> RecordDict:
+        model = arrays.to_record(row, self._problem.layout)
+        return apps.trained(model, 0, 0.0, model if plan.scaffold else None)
 
     def _size(self, kind: str, reply: Callable[[], RecordDict]) -> int:
         if kind not in self._reply_bytes:

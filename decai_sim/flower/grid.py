@@ -14,7 +14,7 @@ from decai_sim.world.world import SERVER
 
 if TYPE_CHECKING:
     from decai_sim.flower.adversary import Adversary
-    from decai_sim.flower.handoff import AppThread
+    from decai_sim.flower.handoff import AppStrand
     from decai_sim.world.world import World
 
 _SAME_INSTANT_LISTINGS = 100
@@ -34,7 +34,7 @@ class SimGrid(Grid):
     Args:
         world: where it happens.
         executor: who does the nodes' work.
-        app: the thread of the ``ServerApp`` that holds the grid.
+        app: the ``ServerApp`` that holds the grid.
         adversary: who tampers with replies; None: nobody.
 
     Example:
@@ -45,7 +45,7 @@ class SimGrid(Grid):
         True
     """
 
-    def __init__(self, world: World, executor: Executor, app: AppThread, adversary: Adversary | None = None) -> None:
+    def __init__(self, world: World, executor: Executor, app: AppStrand, adversary: Adversary | None = None) -> None:
         self._world, self._executor, self._app, self._adversary = world, executor, app, adversary
         self._run = compat.FlowerRun.create_empty(run_id=1)
         self._open: dict[str, Exchange] = {}

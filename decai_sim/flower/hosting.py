@@ -21,7 +21,7 @@ from decai_sim.flower.apps import TaskClientApp
 from decai_sim.flower.engine_grid import EngineGrid
 from decai_sim.flower.executors import CohortExecutor, Executor, MessageExecutor
 from decai_sim.flower.grid import SimGrid
-from decai_sim.flower.handoff import AppThread, Director
+from decai_sim.flower.handoff import AppStrand, Director
 from decai_sim.learning.execution import Execution
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ class Host:
 
         def main() -> None:
             own = None if self.foreign else random.Random(self.streams.integer("server_app"))
-            session = compat.Session(1, lambda: self.world.clock.now, thread.sleep, own)
+            session = compat.Session(1, lambda: self.world.clock.now, strand.sleep, own)
             context = Context(1, compat.SUPERLINK_NODE_ID, {}, RecordDict(), dict(self.run_config))
             with compat.entered(session):
                 server_app(grid, context)
 
-        thread = AppThread("ServerApp", director, main)
+        strand = AppStrand("ServerApp", director, main)
         executor: Executor = MessageExecutor(client_app, self.world.n, self.streams, self.run_config, self.work_flops)
         if isinstance(client_app, TaskClientApp):
             problem = self.problem()
@@ -102,7 +102,7 @@ class Host:
                     f"client_app: TaskClientApp({theirs[0]!r}, seed={theirs[1]}) is not allowed in a scenario "
                     f"with task={ours[0]!r}, seed={ours[1]}: give both the same task and seed"
                 )
-            trainer = closing.enter_context(self.execution.trainer(problem, thread.checkpoint))
+            trainer = closing.enter_context(self.execution.trainer(problem, strand.checkpoint))
             executor = CohortExecutor(trainer, executor)
         elif isinstance(self.attack, DataAttack):
             raise ScenarioError(
@@ -112,9 +112,9 @@ class Host:
         if isinstance(self.attack, UpdateAttack) and self.byzantine:
             adversary = Adversary(self.attack, self.byzantine, self.streams)
         if self.engine is None:
-            grid = SimGrid(self.world, executor, thread, adversary)
+            grid = SimGrid(self.world, executor, strand, adversary)
         else:
-            grid = EngineGrid(self.world, executor, thread, adversary, self.engine)
+            grid = EngineGrid(self.world, executor, strand, adversary, self.engine)
         self.grid = grid
         world_session = compat.Session(1, lambda: self.world.clock.now)
         with ExitStack() as stack:

@@ -89,11 +89,11 @@ def train_together(
     params = {name: view.clone(memory_format=torch.contiguous_format) for name, view in views(rows).items()}
     total = torch.zeros(len(who), device=problem.device)
     descend = _Descent(problem, rows, params, plan, memory, controls, path)
+    labels = problem.labels(all_index)
     for s in range(index.shape[1]):
         checkpoint()
         active = sum(length > s for length in lengths)  # a prefix: the others have finished
-        x, y = problem.inputs(all_index[:active, s]), problem.labels(all_index[:active, s])
-        total[:active] += descend.step(active, x, y, all_mask[:active, s])
+        total[:active] += descend.step(active, problem.inputs(all_index[:active, s]), labels[:active, s], all_mask[:active, s])
     trained = torch.cat([params[name].flatten(1) for name in problem.layout.names], dim=1)
     seen = all_mask.sum((1, 2)).clamp(min=1)
     kept = descend.memory(trained, torch.as_tensor(lengths, device=problem.device))

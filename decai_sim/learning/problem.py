@@ -79,7 +79,8 @@ class Problem:
 
     def inputs(self, index: torch.Tensor) -> torch.Tensor:
         """Standardised training inputs ``(*index.shape, *shape)``, or numbers of tokens; of own tests, too."""
-        return self._standardised(self._x[index])
+        rows = self._x.flatten(1).index_select(0, index.flatten())  # three times as fast as self._x[index]
+        return self._standardised(rows.view(*index.shape, *self._x.shape[1:]))
 
     def _standardised(self, x: torch.Tensor) -> torch.Tensor:
         if self._tokens:

@@ -81,6 +81,8 @@ class Layout:
 
 
 _BLOCK_BYTES = 64 << 20
+_CACHED_BYTES = 1 << 20
+"""What is read twice without going to the memory twice."""
 _SHARE = 0.8
 """How much of the memory that is free models may fill."""
 _HOST = torch.device("cpu")
@@ -180,7 +182,7 @@ class Store:
     def weighted_sum(self, rows: Sequence[Row], weights: torch.Tensor) -> torch.Tensor:
         """``weights (k,) @ rows``, ``(d,)``; only a few rows are copied at a time."""
         total = torch.zeros(self.d, device=self.device)
-        few = max(1, _BLOCK_BYTES // self._row_bytes)
+        few = max(1, _CACHED_BYTES // self._row_bytes)
         for at in range(0, len(rows), few):  # in their order, not the blocks': the last bits depend on it
             theirs = self.gather(rows[at : at + few])
             total += weights[at : at + few].to(theirs) @ theirs

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from decai_sim.attacks import Attack
     from decai_sim.defenses import Rule
 
+_MOST = 10**9
+"""Times of arrival that are kept: 12 GB."""
 _LOOKS = 20
 """How often between two items somebody looks whether the run is to stop."""
 
@@ -42,7 +44,7 @@ class Broadcast(Protocol):
     dissemination: field_of(Dissemination) = Flood()  # type: ignore[valid-type]
     items: int = Field(default=10, ge=1)
     interval_s: float = Field(default=60.0, gt=0)
-    nbytes: int = Field(default=1000, ge=1)
+    nbytes: int = Field(default=1000, ge=1, le=2**40)
 
     @property
     def kinds(self) -> frozenset[str] | None:
@@ -55,7 +57,12 @@ class Broadcast(Protocol):
         return self.items
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
-        """Refuse attacks on learning and rules: there is nothing to learn."""
+        """Refuse attacks on learning and rules, since there is nothing to learn, and more items than there is memory for."""
+        if self.items * nodes > _MOST:
+            raise ScenarioError(
+                f"protocol.items: {self.items} is not allowed: with nodes = {nodes}, at most {_MOST // nodes}; when each reaches "
+                "every node is kept in memory"
+            )
         if attack is not None:
             raise ScenarioError(
                 f"attack: {attack.kind!r} is not allowed: under protocol 'broadcast' nothing is learned; "

@@ -52,6 +52,8 @@ def joined(parts: list[bytes]) -> np.ndarray:
     return ordered
 
 
+_LAST_DAY = 2.0**62
+"""Later days are one: what lies behind it would not be numbers of days any more."""
 LONGEST_S = 0.25
 """Longest day, and stretch, where nothing shorter is needed: memory holds its messages twice."""
 
@@ -128,5 +130,5 @@ class Calendar:
         self.today = None
 
     def _day_of(self, t_s: np.ndarray) -> np.ndarray:
-        days: np.ndarray = np.floor(t_s / self._day_s).astype(np.int64)
+        days: np.ndarray = np.floor(np.minimum(t_s / self._day_s, _LAST_DAY)).astype(np.int64)
         return days

@@ -85,6 +85,13 @@ class Paths:
         if self._delays is not None:
             self._delays = Moved(self._delays, len(self.regions), nodes, to)
 
+    @property
+    def instant(self) -> bool:
+        """Whether nothing takes any time on the way, whatever its size."""
+        import numpy as np
+
+        return self._delays is None and bool(np.isinf(self.upload_bps).all() and np.isinf(self.download_bps).all())
+
     def base_s(self, src: int, dst: int) -> float:
         """One-way latency of the link between ``src`` and ``dst``, before jitter, seconds: the same in both directions."""
         return 0.0 if self._delays is None else self._delays.base_s(src, dst)

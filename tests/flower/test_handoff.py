@@ -1,4 +1,4 @@
-"""Exactly one thread runs at a time, and in a known order."""
+"""Exactly one runs at a time, and in a known order."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from decai_sim.errors import RunStoppedError, StalledError
-from decai_sim.flower.handoff import AppThread, Director
+from decai_sim.flower.handoff import AppStrand, Director
 from decai_sim.world.clock import Clock
 
 
@@ -24,7 +25,7 @@ def test_apps_and_the_world_take_turns_in_the_order_of_virtual_time() -> None:
 
         return work
 
-    threads = {name: AppThread(name, director, app(name, naps)) for name, naps in (("a", [2, 2]), ("b", [1, 3]))}
+    threads = {name: AppStrand(name, director, app(name, naps)) for name, naps in (("a", [2, 2]), ("b", [1, 3]))}
     clock.at(3, lambda: log.append(("world", clock.now)))
     director.run()
     # Both wake at 4; b went to sleep first.
@@ -50,7 +51,7 @@ def test_never_do_two_threads_run_at_once() -> None:
 
         return work
 
-    threads = {name: AppThread(name, director, app(name)) for name in "abc"}
+    threads = {name: AppStrand(name, director, app(name)) for name in "abc"}
     for at in range(20):
         clock.at(at + 0.5, busy, "world")
     director.run()
@@ -71,7 +72,7 @@ def test_a_ticket_ends_only_the_wait_it_was_made_for() -> None:
         app.wait("time 5", until_s=5)
         woken.append(clock.now)
 
-    app = AppThread("app", director, work)
+    app = AppStrand("app", director, work)
     director.run()
     assert woken == [1, 5]
 
@@ -85,7 +86,7 @@ def test_wait_event_ends_at_the_next_event_of_the_world() -> None:
             app.wait_event("anything")
             woken.append(clock.now)
 
-    app = AppThread("app", director, work)
+    app = AppStrand("app", director, work)
     clock.at(3, lambda: None)
     clock.at(7, lambda: None)
     director.run()
@@ -94,7 +95,7 @@ def test_wait_event_ends_at_the_next_event_of_the_world() -> None:
 
 def test_a_wait_without_any_event_left_says_who_waits_for_what() -> None:
     director = Director(Clock())
-    app = AppThread("Anna", director, lambda: app.wait("Godot"))
+    app = AppStrand("Anna", director, lambda: app.wait("Godot"))
     with pytest.raises(StalledError, match="Anna waits for Godot"):
         director.run()
     assert app.done
@@ -113,8 +114,8 @@ def test_what_an_app_raises_comes_out_as_it_is_and_ends_the_others() -> None:
     def fails() -> None:
         raise failure
 
-    waiter = AppThread("waiter", director, waits)
-    AppThread("failing", director, fails)
+    waiter = AppStrand("waiter", director, waits)
+    AppStrand("failing", director, fails)
     with pytest.raises(KeyError) as caught:
         director.run()
     assert caught.value is failure
@@ -134,7 +135,7 @@ def test_stop_reaches_an_app_that_catches_every_exception() -> None:
             except Exception as error:
                 caught.append(error)
 
-    app = AppThread("app", director, work)
+    app = AppStrand("app", director, work)
     with pytest.raises(RunStoppedError):
         director.run()
     assert caught == []
@@ -142,6 +143,59 @@ def test_stop_reaches_an_app_that_catches_every_exception() -> None:
 
 
 def test_a_thread_that_never_started_needs_no_end() -> None:
-    app = AppThread("app", Director(Clock()), lambda: None)
+    app = AppStrand("app", Director(Clock()), lambda: None)
     app.end()
     assert not app.done
+
+
+def test_whoever_waits_without_gradients_keeps_none_from_others() -> None:
+    clock, modes = Clock(), []
+    director = Director(clock)
+
+    def mode() -> tuple[bool, bool, bool]:
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+
+    def work() -> None:
+        for at, context in enumerate((torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16))):
+            with context:
+                before = mode()
+                clock.at(at + 0.5, lambda: modes.append(mode()))
+                app.sleep(1.0)
+                assert mode() == before
+
+    app = AppStrand("app", director, work)
+    director.run()
+    assert modes == [(True, False, False)] * 3
+
+
+def test_all_of_it_is_in_the_callers_thread() -> None:
+    clock, threads = Clock(), []
+    director = Director(clock)
+
+    def work() -> None:
+        threads.append(threading.get_ident())
+        app.sleep(1.0)
+
+    app = AppStrand("app", director, work)
+    clock.at(0.5, lambda: threads.append(threading.get_ident()))
+    director.run()
+    assert threads == [threading.get_ident()] * 2
+
+
+def test_an_interruption_while_an_app_computes_ends_the_run() -> None:
+    director, ended = Director(Clock()), []
+
+    def waits() -> None:
+        try:
+            waiter.sleep(5.0)
+        finally:
+            ended.append("waiter")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    waiter = AppStrand("waiter", director, waits)
+    AppStrand("busy", director, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        director.run()
+    assert ended == ["waiter"]

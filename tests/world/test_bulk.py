@@ -548,3 +548,16 @@ def test_a_few_that_wait_long_do_not_keep_the_others_in_memory() -> None:
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert kept < 1e6  # all of them would be 16 MB
+
+
+def test_what_is_delayed_beyond_all_days_stands_in_nobodys_way() -> None:
+    scenario = ds.Scenario(
+        nodes=50,
+        network="internet",
+        protocol={"kind": "broadcast", "items": 3, "interval_s": 5},
+        adversaries=[{"kind": "delay", "share": 0.3, "delay_s": 1e15}],
+    )
+    late = ds.run(scenario, progress=False)
+    for delay_s in (1e18, 1e30):
+        later = ds.run(scenario.but(adversaries__0__delay_s=delay_s), progress=False)
+        assert later.propagation()["reached"].tolist() == late.propagation()["reached"].tolist()

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 import decai_sim as ds
 from decai_sim.errors import ScenarioError, explain
 from decai_sim.seeding import Streams
-from decai_sim.world import Crash, DoS, Exponential, Fault, Internet, Mix, Outage, Partition, SlowLinks, Takedown
+from decai_sim.world import Crash, DoS, Exponential, Fault, Ideal, Internet, Mix, Outage, Partition, SlowLinks, Takedown
 from decai_sim.world.faults import install_all
 from decai_sim.world.placement import halves
 from decai_sim.world.topologies import Given, Ring, SmallWorld, TwoCliques
@@ -289,6 +289,12 @@ def test_a_partition_keeps_heartbeats_from_the_server() -> None:
 
 
 # -- slow links -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [SlowLinks(share=0.5), DoS(share=0.5)], ids=repr)
+def test_what_would_have_no_effect_is_refused(fault: Fault) -> None:
+    with pytest.raises(ScenarioError, match=r"^faults\.0\.kind: '(slow_links|dos)' is not allowed: this network has n"):
+        install_all([fault], World(5, Ideal(), None, Mix(laptop=1), Streams(1)))
 
 
 def test_slow_links_by_hand() -> None:

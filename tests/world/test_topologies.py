@@ -328,6 +328,10 @@ def test_kademlia_routes_in_few_hops() -> None:
     assert max(hops) <= np.log2(n)
 
 
+def test_kademlia_does_no_more_for_buckets_that_cannot_be_filled() -> None:
+    assert (Kademlia(bucket=10**5).csr(9, 0) != Kademlia(bucket=9).csr(9, 0)).nnz == 0
+
+
 def test_kademlia_buckets_hold_as_many_as_there_are() -> None:
     n, bucket = 64, 2
     topology = Kademlia(bucket=bucket)

@@ -60,11 +60,11 @@ class CappedFedAvg(FedAvg):
         """As ``FedAvg``; None when the replies weigh nothing."""
         replies = list(replies)
         contents = [message.content for message in replies if message.has_content()]
-        metrics = [record for content in contents for record in content.metric_records.values()]
+        metrics = [record for content in contents for record in content.values() if isinstance(record, MetricRecord)]
         if metrics and all(record.get(self.weighted_by_key) == 0 for record in metrics):
             log(WARNING, "aggregate_train: round %d is passed over: nobody who replied has any samples", server_round)
             return None, None
-        models = [record for content in contents for record in content.array_records.values()]
+        models = [record for content in contents for record in content.values() if isinstance(record, ArrayRecord)]
         if not (contents and len(models) == len(metrics) == len(contents) and stored.all_stored(models)):
             return super().aggregate_train(server_round, replies)
         self._check_and_log_replies(replies, is_train=True, validate=False)

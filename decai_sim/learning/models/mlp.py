@@ -88,7 +88,7 @@ class MLP(Model, kind="mlp"):
         """As the base says; gradients are added to the weights without being stored."""
         import torch
 
-        with torch.no_grad():
+        with torch.inference_mode():
             losses, last, inputs = self._forward(params, x, y, mask)
             for (weight, bias), h, slope in self._backward(params, last, inputs):
                 params[weight].baddbmm_(slope.transpose(1, 2), h, alpha=-lr)

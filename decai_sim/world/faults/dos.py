@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from decai_sim.errors import ScenarioError
 from decai_sim.world.faults.base import note
 from decai_sim.world.faults.targets import Targeted
 
@@ -26,7 +27,7 @@ class DoS(Targeted, kind="dos"):
     Assumes: the attackers' own links are no bottleneck.
     Deviations: junk arrives once per tick, as one piece; it fills the queues of both directions, since a flood of requests calls
         forth answers, and is not among the messages of the trace. A network without download queues (``queueing="uplink"``, the
-        default) has only those for uploads to fill, and an ideal one has none.
+        default) has only those for uploads to fill; an ideal one has none, and is refused.
 
     Attributes:
         rate_bps: junk per node, bits per second.
@@ -45,6 +46,8 @@ class DoS(Targeted, kind="dos"):
     tick_s: float = Field(default=0.1, ge=1e-3)
 
     def install(self, world: World, number: int = 0) -> None:
+        if world.paths.instant:
+            raise ScenarioError("kind: 'dos' is not allowed: this network has no queues that could fill")
         chosen = self.chosen(world, number)
         ticks = math.ceil(self.for_s / self.tick_s)
         nbytes = self.rate_bps / 8 * self.for_s / ticks

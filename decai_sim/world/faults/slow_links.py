@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from decai_sim.errors import ScenarioError
 from decai_sim.world.faults.base import note
 from decai_sim.world.faults.effects import Effects
 from decai_sim.world.faults.targets import Targeted
@@ -43,6 +44,8 @@ class SlowLinks(Targeted):
     for_s: float | None = Field(default=None, gt=0)
 
     def install(self, world: World, number: int = 0) -> None:
+        if world.paths.instant:
+            raise ScenarioError("kind: 'slow_links' is not allowed: this network has neither latencies nor rates")
         chosen, effects = self.chosen(world, number), Effects.of(world)
 
         def begin() -> None:

@@ -64,7 +64,7 @@ class _Matrix(Delays):
             self._least_ms = [[0.95 * m for m in row] for row in means]
             self._power = [[1 / 20 for _ in row] for row in means]
         else:
-            self._least_ms = [[m - 5 for m in row] for row in means]
+            self._least_ms = [[m - 5.0 for m in row] for row in means]
             self._power = [[1 / (0.2 * m) for m in row] for row in means]
         self._link, self._per_s = link, 1000 if latency.one_way else 2000
         self._regions: list[int] = self._region.tolist()
@@ -79,8 +79,11 @@ class _Matrix(Delays):
         import numpy as np
 
         u = self._link.array(np.minimum(src, dst), np.maximum(src, dst))
-        ends = self._region[src], self._region[dst]
-        latency: np.ndarray = np.array(self._least_ms)[ends] / u ** np.array(self._power)[ends] / self._per_s
+        pair = self._region.take(src) * len(self._power) + self._region.take(dst)
+        u **= np.array(self._power).take(pair)
+        latency: np.ndarray = np.array(self._least_ms).take(pair)
+        latency /= u
+        latency /= self._per_s
         return latency
 
     def least_s(self) -> float:

@@ -292,7 +292,7 @@ def distinct(sizes: Array, count: int, generator: np.random.Generator) -> Array:
     """
     chosen = np.full((len(sizes), count), -1, np.int64)
     counts = np.minimum(sizes, count)
-    for j in range(count):
+    for j in range(int(counts.max(initial=0))):
         rows = np.flatnonzero(counts > j)
         top = sizes[rows] - counts[rows] + j
         drawn = generator.integers(0, top + 1)
