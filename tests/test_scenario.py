@@ -197,7 +197,7 @@ def test_but_sets_entries_of_lists_by_their_numbers() -> None:
 def test_news_that_no_memory_holds_are_refused() -> None:
     many = {"kind": "broadcast", "items": 10**6}
     with pytest.raises(ScenarioError, match=r"protocol\.items: 1000000 is not allowed: with nodes = 2000, at most 500000"):
-        Scenario(nodes=2000, protocol=many)
+        Scenario(nodes=2000, protocol=many).check()
     with pytest.raises(ValidationError):
         Scenario(protocol={"kind": "broadcast", "nbytes": 10**20})
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import decai_sim as ds
 from decai_sim.seeding import Streams
 from decai_sim.world import Exponential, Ideal, Internet, Mix, Ring, SmallWorld, link_rates
 from decai_sim.world.bulk import Arrivals
