@@ -16,6 +16,8 @@ from decai_sim.world.sizes import ENVELOPE_BYTES
 if TYPE_CHECKING:
     from decai_sim.learning.store import Layout, Row, Store
 
+_FEW = 16
+"""Models that are copied together at a time."""
 NPY_HEADER_BYTES = 128
 """What NumPy's file format puts before the values of a small array, as Flower serialises it."""
 
@@ -98,7 +100,12 @@ def to_vector(record: ArrayRecord) -> torch.Tensor:
     row = stored_row(record)
     if row is not None:
         return row.tensor()
-    return torch.cat([torch.as_tensor(np.array(v.numpy()), dtype=torch.float32).reshape(-1) for v in record.values()])
+    values = [np.ravel(_values(array)) for array in record.values()]
+    return torch.as_tensor(np.concatenate(values, dtype=np.float32, casting="unsafe"))
+
+
+def _values(array: Array) -> np.ndarray:
+    return array.numpy() if isinstance(array, StoreArray) else compat.values_of(array)
 
 
 def to_matrix(records: Sequence[ArrayRecord]) -> torch.Tensor:
@@ -116,13 +123,23 @@ def all_stored(records: Sequence[ArrayRecord]) -> bool:
     return len({None if row is None else id(row.store) for row in rows} - {None}) == 1 and None not in rows
 
 
+def all_alike(records: Sequence[ArrayRecord]) -> bool:
+    """Whether all of them are float32, in the same shapes under the same names."""
+    kinds = {tuple((name, array.dtype, tuple(array.shape)) for name, array in record.items()) for record in records}
+    (kind,) = kinds if len(kinds) == 1 else [()]
+    return bool(kind) and all(dtype == "float32" for _, dtype, _ in kind)
+
+
 def weighted_sum(records: Sequence[ArrayRecord], weights: torch.Tensor) -> torch.Tensor:
     """``(d,)`` the sum of models, with ``weights (k,)``; stored ones are not copied together for it."""
     rows = [row for row in map(stored_row, records) if row is not None]
     if all_stored(records):
         return rows[0].store.weighted_sum(rows, weights)
-    matrix = to_matrix(records)
-    return weights.to(matrix) @ matrix
+    total = torch.zeros_like(to_vector(records[0]))
+    for at in range(0, len(records), _FEW):  # so that no more than a few are copied at a time
+        matrix = to_matrix(records[at : at + _FEW])
+        total += weights[at : at + _FEW].to(matrix) @ matrix
+    return total
 
 
 def from_vector(vector: torch.Tensor, like: ArrayRecord) -> ArrayRecord:
@@ -159,20 +176,15 @@ def to_row(record: ArrayRecord, store: Store, layout: Layout) -> Row:
 
 def snapshot(content: RecordDict) -> RecordDict:
     """A copy that later changes to the original's containers do not reach; the values themselves are immutable."""
-    copy = RecordDict()
-    for key, record in content.items():
-        if isinstance(record, ArrayRecord):
-            arrays = ArrayRecord()
-            for name, array in record.items():
-                same = isinstance(array, StoreArray)
-                arrays[name] = array if same else Array(array.dtype, tuple(array.shape), array.stype, array.data)
-            copy[key] = arrays
-        else:
-            fresh: Any = ConfigRecord() if isinstance(record, ConfigRecord) else MetricRecord()
-            for name, value in record.items():
-                fresh[name] = list(value) if isinstance(value, list) else value
-            copy[key] = fresh
-    return copy
+    return compat.filled(RecordDict(), {key: _copied(record) for key, record in content.items()})
+
+
+def _copied(record: Any) -> Any:
+    if isinstance(record, ArrayRecord):
+        arrays = {name: v if isinstance(v, StoreArray) else compat.shared(v) for name, v in record.items()}
+        return compat.filled(ArrayRecord(), arrays)
+    values = {name: list(value) if isinstance(value, list) else value for name, value in record.items()}
+    return compat.filled(ConfigRecord(), values) if isinstance(record, ConfigRecord) else compat.filled(MetricRecord(), values)
 
 
 def wire_bytes(content: RecordDict | None) -> int:

@@ -23,8 +23,9 @@ class CappedFedAvg(FedAvg):
     """Flower's ``FedAvg``, asking a fixed number of nodes or, while fewer are listed, all of them.
 
     Flower's own ``fraction_train`` is a share of the nodes listed at the moment, and waits if they are fewer than the minimum;
-    and it fails when nobody who replied holds any samples: here such a round leaves the model as it is. Models of the simulator's
-    store are averaged where they lie, to the same result but for the last bits.
+    and it fails when nobody who replied holds any samples: here such a round leaves the model as it is. Models in single
+    precision are averaged a few at a time, those of the simulator's store where they lie, to the same result but for the last
+    bits.
 
     Args:
         n_train: replies wanted each round.
@@ -65,7 +66,7 @@ class CappedFedAvg(FedAvg):
             log(WARNING, "aggregate_train: round %d is passed over: nobody who replied has any samples", server_round)
             return None, None
         models = [record for content in contents for record in content.values() if isinstance(record, ArrayRecord)]
-        if not (contents and len(models) == len(metrics) == len(contents) and stored.all_stored(models)):
+        if not (contents and len(models) == len(metrics) == len(contents) and stored.all_alike(models)):
             return super().aggregate_train(server_round, replies)
         self._check_and_log_replies(replies, is_train=True, validate=False)
         weights = np.array([record[self.weighted_by_key] for record in metrics], dtype=float)
