@@ -11,7 +11,7 @@ import torch
 from decai_sim.learning.optimisers.base import per_model
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.problem import Problem
-from decai_sim.learning.training import Memory, Plan, Trained, batches, train_alone, with_personal
+from decai_sim.learning.training import Memory, Plan, Trained, a_pass, passes, steps_of, train_alone, with_personal
 
 
 @dataclass
@@ -78,11 +78,9 @@ def train_together(
     memory = memory or Memory()
     if path.kind == "alone":
         return _one_by_one(problem, rows, who, plan, checkpoint, memory, controls)
-    steps = [batches(problem, node, server_round, plan) for node, server_round in who]
-    lengths = [len(own) for own in steps]
+    index, mask, lengths = _laid_out(problem, who, plan)
     if lengths != sorted(lengths, reverse=True):
         raise ValueError("train_together: nodes must come with the most steps first")
-    index, mask = _padded(steps, lengths)
     all_index, all_mask = _to(problem.device, index), _to(problem.device, mask)
     rows = with_personal(problem, rows, memory.personal, plan)
     views = problem.layout.views
@@ -192,16 +190,24 @@ def _change(after: Memory, before: Memory) -> torch.Tensor | None:
     return after.control - before.control
 
 
-def _padded(steps: Sequence[Sequence[np.ndarray]], lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """``(k, steps, batch)`` sample indices, and 1 where there is one."""
-    widest = max((len(batch) for own in steps for batch in own), default=0)
-    index = np.zeros((len(steps), max(lengths, default=0), widest), np.int64)
-    mask = np.zeros(index.shape, np.float32)
-    for i, of_node in enumerate(steps):
-        for s, batch in enumerate(of_node):
-            index[i, s, : len(batch)] = batch
-            mask[i, s, : len(batch)] = 1
-    return index, mask
+def _laid_out(problem: Problem, who: Sequence[tuple[int, int]], plan: Plan) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """What :func:`~decai_sim.learning.training.batches` says of each node, at once.
+
+    That is ``(k, steps, batch)`` indices, 1 where there is one and 0 elsewhere, and how many steps each node takes.
+    """
+    n_samples = problem.n_samples[[node for node, _ in who]]
+    lengths, one_pass = steps_of(n_samples, plan), np.maximum(a_pass(n_samples, plan), 1)
+    most, width = int(lengths.max(initial=0)), min(plan.batch_size, int(n_samples.max(initial=0)))
+    room = int((-(-lengths // one_pass) * one_pass).max(initial=0))  # for the last pass, even if not all its steps are taken
+    index = np.zeros((len(who), room, width), np.int64)
+    for i, (node, server_round) in enumerate(who):
+        for number, order in enumerate(passes(problem, node, server_round, plan)):
+            at = number * one_pass[i]
+            index[i, at : at + one_pass[i]].reshape(-1)[: len(order)] = order
+    step = np.arange(most)
+    sizes = np.clip(n_samples[:, None] - step % one_pass[:, None] * plan.batch_size, 0, width)
+    sizes[step >= lengths[:, None]] = 0
+    return index[:, :most], (np.arange(width) < sizes[..., None]).astype(np.float32), lengths.tolist()
 
 
 def _to(device: str, array: np.ndarray) -> torch.Tensor:

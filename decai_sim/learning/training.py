@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -94,17 +95,28 @@ class Trained:
 
 def batches(problem: Problem, node: int, server_round: int, plan: Plan) -> list[np.ndarray]:
     """The sample indices of every step, in order; the same wherever and whenever the node trains this round."""
-    own = problem.samples[node]
-    rng = problem.streams.of("batches", node, server_round)
     steps: list[np.ndarray] = []
-    while len(own) and (len(steps) < plan.steps if plan.steps is not None else len(steps) < plan.epochs * _a_pass(own, plan)):
-        order = own[rng.permutation(len(own))]
+    for order in passes(problem, node, server_round, plan):
         steps += [order[at : at + plan.batch_size] for at in range(0, len(order), plan.batch_size)]
     return steps[: plan.steps]
 
 
-def _a_pass(own: np.ndarray, plan: Plan) -> int:
-    return -(-len(own) // plan.batch_size)
+def passes(problem: Problem, node: int, server_round: int, plan: Plan) -> Iterator[np.ndarray]:
+    """A node's sample indices in a new order for each pass over them, as many passes as its steps take."""
+    own = problem.samples[node]
+    rng = problem.streams.of("batches", node, server_round)
+    for _ in range(-(-steps_of(len(own), plan) // a_pass(len(own), plan)) if len(own) else 0):
+        yield own[rng.permutation(len(own))]
+
+
+def a_pass(n_samples: Any, plan: Plan) -> Any:
+    """How many steps it takes to see so many samples once; for a number, or for many at once."""
+    return -(-n_samples // plan.batch_size)
+
+
+def steps_of(n_samples: Any, plan: Plan) -> Any:
+    """How many steps a node with so many samples takes; for a number, or for many at once."""
+    return (n_samples > 0) * (plan.epochs * a_pass(n_samples, plan) if plan.steps is None else plan.steps)
 
 
 def work_flops(problem: Problem, node: int, plan: Plan) -> float:
@@ -112,7 +124,7 @@ def work_flops(problem: Problem, node: int, plan: Plan) -> float:
     own = float(problem.n_samples[node])
     samples = own * plan.epochs
     if plan.steps is not None and own:
-        whole, rest = divmod(plan.steps, _a_pass(problem.samples[node], plan))
+        whole, rest = divmod(plan.steps, a_pass(len(problem.samples[node]), plan))
         samples = own * whole + min(own, rest * plan.batch_size)
     return 3.0 * problem.forward_flops * samples
 

@@ -277,7 +277,7 @@ def test_an_edge_list_changes_nothing_either(tmp_path: Path) -> None:
 shares = st.floats(0, 1, exclude_max=True)
 scenarios = st.builds(
     ds.Scenario,
-    nodes=st.integers(1, 10**9),
+    nodes=st.integers(1, 10**7),
     seed=st.integers(0, 2**64),
     attack=st.none() | st.builds(ds.attacks.SignFlip, fraction=shares, scale=st.floats(1e-9, 1e9)),
     network=st.just("ideal") | st.builds(ds.network.Internet, jitter=st.floats(1e-9, 10), loss=shares),
