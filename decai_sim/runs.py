@@ -47,7 +47,16 @@ if TYPE_CHECKING:
 
 STALLED = "the run stalled"
 """How the warning of it begins."""
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models")
+_MODEL_COLUMNS = {
+    "round": int,
+    "t_s": float,
+    "node": int,
+    "accuracy": float,
+    "distance": float,
+    "updates": int,
+    "waited_s": float,
+}
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
 
@@ -73,6 +82,10 @@ class Run:
         detections: what failure detectors found: ``t_s, observer, node, state, wrong, delay_s, first``. State ``suspect``: the
             observer (−1: the server) has not heard of the node for too long; ``dead``: it has given it up. ``wrong``: the node
             was there; otherwise ``delay_s`` says for how long it had been gone, and ``first`` that nobody had found out before.
+        models: how each node's own model did, where there is no server: ``round, t_s, node, accuracy, distance, updates,
+            waited_s``. ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all;
+            ``distance`` that from the mean of all models (Euclidean); ``updates`` how often the node has trained, and
+            ``waited_s`` how long it has waited for others, so far.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -87,6 +100,7 @@ class Run:
     messages: pd.DataFrame
     traffic: pd.DataFrame
     detections: pd.DataFrame
+    models: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -491,6 +505,31 @@ def run_apps(
     return _execute(scenario, work, False, None, "auto", None, foreign=True)
 
 
+def run_peers(
+    client_app: ClientApp, scenario: Scenario, *, run_config: Mapping[str, Any] | None = None, work_flops: float | None = None
+) -> Run:
+    """See :func:`decai_sim.flower.run_peers`."""
+    from decai_sim.flower.own_work import trainer_of
+    from decai_sim.protocols.peer_to_peer import PeerToPeer
+
+    if not isinstance(scenario.protocol, PeerToPeer):
+        raise ScenarioError(
+            f"protocol.kind: {scenario.protocol.kind!r} is not allowed: it has a server; run its apps with ds.flower.run"
+        )
+
+    def work(lab: Lab) -> None:
+        world = lab.world
+        lab.trainer = lambda checkpoint: trainer_of(
+            *(client_app, lab.problem, lab.streams, lab.execution, lambda: world.clock.now, checkpoint),
+            attack=lab.attack,
+            run_config=dict(run_config or {}),
+            work_flops=work_flops,
+        )
+        scenario.protocol.run(lab)
+
+    return _execute(scenario, work, False, None, "auto", None)
+
+
 def _execute(
     scenario: Scenario,
     work: Any,
@@ -644,6 +683,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
         "messages": world.trace.messages(),
         "traffic": world.trace.traffic(),
         "detections": world.watch().detections(),
+        "models": _models(lab),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)
@@ -661,6 +701,11 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     }
     model = lab.model.cpu().numpy() if lab.model is not None else None
     return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
+
+
+def _models(lab: Lab) -> pd.DataFrame:
+    none = pd.DataFrame({name: np.zeros(0, dtype) for name, dtype in _MODEL_COLUMNS.items()})
+    return pd.concat([pd.DataFrame(one) for one in lab.models], ignore_index=True) if lab.models else none
 
 
 def _adversaries(events: pd.DataFrame, n: int) -> list[str | None]:

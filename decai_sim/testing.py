@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from decai_sim.learning.optimisers import Optimiser
     from decai_sim.learning.partitions import Partition
     from decai_sim.learning.tasks import Task
-    from decai_sim.protocols.base import Protocol
+    from decai_sim.protocols.base import Lab, Protocol
+    from decai_sim.protocols.peer_to_peer import PeerToPeer
+    from decai_sim.scenario import Scenario
     from decai_sim.world.adversaries.base import Adversary
     from decai_sim.world.churn.base import Churn
     from decai_sim.world.devices import Devices
@@ -904,11 +906,12 @@ def check_protocol(protocol: Protocol) -> None:
         >>> from decai_sim.protocols import Federated
         >>> check_protocol(Federated(rounds=2, fraction=0.5))
     """
+    from decai_sim.protocols.peer_to_peer import PeerToPeer
     from decai_sim.runs import run
     from decai_sim.scenario import Scenario
 
     _check_parsed(protocol, "protocols")
-    scenario = Scenario(nodes=6, seed=3, topology="ring", network="internet", task="digits", protocol=protocol)
+    scenario = Scenario(nodes=6, seed=3, topology=protocol.example_topology, network="internet", task="digits", protocol=protocol)
     first, again = (run(scenario, progress=False, device="cpu") for _ in range(2))
     rounds = first.rounds
     _require(first.complete and len(rounds) > 0, protocol, "does not run to its end")
@@ -924,6 +927,70 @@ def check_protocol(protocol: Protocol) -> None:
     _require((rounds.n_replied <= rounds.n_selected).all(), protocol, "has more replies than nodes asked")
     sent = first.messages[first.messages.src >= 0]
     _require(sent["bytes"].sum() == first.nodes.bytes_up.sum(), protocol, "sends bytes that no message accounts for")
+    if isinstance(protocol, PeerToPeer):
+        _check_peers(protocol)
+        _check_departures(protocol, scenario)
+
+
+def _check_peers(protocol: PeerToPeer, n: int = 6) -> None:
+    """What becomes of different models of nodes that all reach each other at once, if training changes nothing."""
+    import torch
+
+    from decai_sim.protocols.peers import Peers
+
+    rounds = max(4, protocol.rounds_to_agree(n))
+    # Steps below any number's last bit.
+    still = protocol.model_copy(update={"rounds": rounds, "evaluate_every": 1, "node_tests": 0, "lr": 1e-30})
+    before = _normal(n, _digits(still, n).problem.layout.d, seed=1, dtype=torch.float32)
+    lab = _digits(still, n)
+    apart = _spread(before)
+    means: list[Any] = []
+    lab.on_round = lambda record: means.append(lab.model)
+    with lab.execution.trainer(lab.problem, lambda: None) as trainer:
+        Peers(lab, still, trainer, before).run()
+    mean, last = before.mean(0), lab.models[-1]["distance"].max()
+    _require(last < 0.8 * apart, protocol, f"nodes do not come to agree: {apart:.3g} apart, after {rounds} rounds {last:.3g}")
+    if protocol.keeps_mean:
+        off = max(float((one - mean).abs().max()) for one in means)
+        _require(off < 1e-5, protocol, f"does not keep the mean of all models: it moves by {off:.2g}")
+    if protocol.agrees:
+        left = lab.models[protocol.rounds_to_agree(n) - 1]["distance"].max()
+        _require(left < 1e-4 * apart, protocol, f"nodes that all reach each other are {left:.2g} apart, of {apart:.3g}")
+
+
+def _digits(protocol: PeerToPeer, n: int) -> Lab:
+    """A run of ``n`` nodes that all reach each other at once."""
+    from decai_sim.component import parse
+    from decai_sim.learning import Digits
+    from decai_sim.protocols.base import Lab
+    from decai_sim.seeding import Streams
+    from decai_sim.world import Complete, Ideal, Mix
+    from decai_sim.world.world import World
+
+    special = protocol.example_topology == "hierarchical"
+    topology = parse("topologies", "hierarchical") if special else Complete()
+    streams = Streams(3)
+    world = World(n, Ideal(), None, Mix(laptop=1), streams, topology)
+    return Lab(world, Digits(), streams, topology, None, frozenset(), None)
+
+
+def _spread(rows: torch.Tensor) -> float:
+    return float((rows - rows.mean(0)).norm(dim=1).max())
+
+
+def _check_departures(protocol: PeerToPeer, scenario: Scenario) -> None:
+    """Half of the nodes leave for good on the way; the others go on."""
+    from decai_sim.runs import run
+    from decai_sim.world.faults import Crash
+
+    whole = run(scenario, progress=False, device="cpu")
+    leave_s = float(whole.rounds["t_s"].iloc[0]) + 1e-4
+    halved = scenario.but(faults=[Crash(nodes=range(scenario.nodes // 2, scenario.nodes), at_s=leave_s)])
+    first, again = (run(halved, progress=False, device="cpu") for _ in range(2))
+    _require(first.complete, protocol, "does not go on when half of the nodes have left")
+    _require(len(first.rounds) == len(whole.rounds), protocol, "ends early when half of the nodes have left")
+    _require(first.rounds.accuracy.iloc[-1] > 0.2, protocol, "learns nothing more when half of the nodes have left")
+    _require(first.trace_digest == again.trace_digest, protocol, "differs for the same seed when half of the nodes have left")
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {

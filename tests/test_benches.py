@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from decai_sim.benches import peer_to_peer
 from decai_sim.benches.bench import alternating, benches
 from decai_sim.benches.flood import flood, flood_one_by_one, peak_memory_bytes
 from decai_sim.benches.peers import bare_heap, simpy_inbox
@@ -23,6 +24,15 @@ def test_the_bench_of_the_world_gives_every_figure_of_the_design() -> None:
     assert all(row.source for row in rows if row.target)
     keys = ["name", "value", "unit", "target", "meets", "source"]
     assert all(list(row) == keys for row in report(rows)["rows"])
+
+
+def test_the_bench_of_learning_without_a_server_gives_every_figure_of_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decai_sim.benches.gossipy_peer.installed", lambda: False)
+    rows = {row.name: row for row in peer_to_peer.measure(nodes=24, rounds=2, many=12, repeats=1)}
+    assert [row.target for row in rows.values() if row.target] == ["≥ 10", "≤ 0.45", "≤ 8"]
+    peak_gb = rows["peak memory of 12 nodes with softmax regression, 5 rounds"].value
+    assert 0.1 < peak_gb < 4
+    assert rows["D-PSGD, 24 nodes, 8 neighbours, 2 rounds"].value > 0
 
 
 def test_benches_are_found_by_name() -> None:

@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_python_blocks_run_in_order() -> None:
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, Any] = {"__name__": "readme"}
     for block in blocks:
         app = ROOT / "tests" / "flower_apps" / "digits_fedavg"
@@ -25,6 +25,8 @@ def test_python_blocks_run_in_order() -> None:
     assert max(cut, still_cut, crashed) < 0.6 * min(whole, healed)
     ends = {label: runs[0].rounds["t_s"].iloc[-1] for label, runs in names["fast"].runs.items()}
     assert ends["FedBuff"] < ends["FedAvg"] / 2
+    assert len(names["agree"]) == 5
+    assert names["agree"].between(1e-3, 10).all()
     ds.testing.check_attack(names["Silence"]())
 
 

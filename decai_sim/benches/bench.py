@@ -11,7 +11,7 @@ from statistics import median
 
 from decai_sim.papers.rows import Row
 
-_FILES = ("world", "training")
+_FILES = ("world", "training", "peer_to_peer")
 """Modules of this package that hold a bench each."""
 
 
@@ -45,7 +45,7 @@ def benches() -> dict[str, Bench]:
 
     Example:
         >>> list(benches())
-        ['world', 'training']
+        ['world', 'training', 'peer-to-peer']
     """
     return dict(_all())
 

@@ -28,6 +28,7 @@ __all__ = [
     "TaskClientApp",
     "initial_model",
     "run",
+    "run_peers",
 ]
 
 _HOME = {
@@ -110,6 +111,35 @@ def run(
     if isinstance(server_app, str | os.PathLike) and scenario is None:
         client_app, scenario = None, client_app
     return run_apps(server_app, client_app, scenario, run_config=run_config, work_flops=work_flops)
+
+
+def run_peers(
+    client_app: ClientApp, scenario: Scenario, *, run_config: Mapping[str, Any] | None = None, work_flops: float | None = None
+) -> Run:
+    """Run somebody's ``ClientApp``, unmodified, at nodes that learn from each other without a server.
+
+    Args:
+        client_app: a message-API ``ClientApp``, as it would be used in a federation: it gets a model under ``arrays`` and how to
+            train under ``config``, and replies with a model of the same shapes.
+        scenario: its ``protocol`` is one without a server; ``task`` says what models look like, and how they are measured.
+        run_config: what the app's context carries.
+        work_flops: FLOPs of every training; None: counted with ``torch.utils.flop_counter``.
+
+    Returns:
+        A :class:`~decai_sim.Run`.
+
+    Raises:
+        ScenarioError: the app cannot be run this way, fails, or replies with another model.
+
+    Example:
+        >>> import decai_sim as ds
+        >>> scenario = ds.Scenario(nodes=4, task="digits", topology="ring", protocol={"kind": "dpsgd", "rounds": 2})
+        >>> ds.flower.run_peers(ds.flower.TaskClientApp(scenario.task, scenario.seed), scenario).rounds.n_replied.tolist()
+        [4, 4]
+    """
+    from decai_sim import runs
+
+    return runs.run_peers(client_app, scenario, run_config=run_config, work_flops=work_flops)
 
 
 def __getattr__(name: str) -> Any:

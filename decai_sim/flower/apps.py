@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from decai_sim.component import parse
+from decai_sim.errors import ScenarioError
 from decai_sim.flower import compat
 from decai_sim.learning import evaluation
 from decai_sim.learning.problem import Problem
@@ -188,6 +189,19 @@ class TaskClientApp(ClientApp):
     def _own(self, context: Context) -> tuple[Problem, int]:
         n, node = int(context.node_config["num-partitions"]), int(context.node_config["partition-id"])
         return _problem(self.task, n, self.seed), node
+
+
+def check_same(app: TaskClientApp, task: Task, seed: int) -> None:
+    """Find out whether an app learns what a scenario does.
+
+    Raises:
+        ScenarioError: it does not.
+    """
+    if (app.task, app.seed) != (task, seed):
+        raise ScenarioError(
+            f"client_app: TaskClientApp({app.task!r}, seed={app.seed}) is not allowed in a scenario "
+            f"with task={task!r}, seed={seed}: give both the same task and seed"
+        )
 
 
 def _row(problem: Problem, record: ArrayRecord) -> torch.Tensor:

@@ -19,6 +19,7 @@ from decai_sim.learning.jobs import Job
 from decai_sim.learning.store import Row
 from decai_sim.learning.trainer import Trainer
 from decai_sim.learning.training import Plan, with_personal, work_flops
+from decai_sim.learning.values import row_of
 
 if TYPE_CHECKING:
     from decai_sim.seeding import Streams
@@ -246,7 +247,7 @@ class CohortExecutor:
         if not isinstance(work, Job):
             return self._others.reply_bytes(exchange)
         kind = "scaffold" if work.plan.scaffold else "train"
-        return self._size(kind, partial(self._trained, work.start, work.plan))
+        return self._size(kind, partial(self._trained, row_of(work.start), work.plan))
 
     def _trained(self, row: Row, plan: Plan) -> RecordDict:
         model = arrays.to_record(row, self._problem.layout)

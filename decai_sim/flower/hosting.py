@@ -17,7 +17,7 @@ from decai_sim.attacks.base import DataAttack, UpdateAttack
 from decai_sim.errors import ScenarioError
 from decai_sim.flower import compat
 from decai_sim.flower.adversary import Adversary
-from decai_sim.flower.apps import TaskClientApp
+from decai_sim.flower.apps import TaskClientApp, check_same
 from decai_sim.flower.engine_grid import EngineGrid
 from decai_sim.flower.executors import CohortExecutor, Executor, MessageExecutor
 from decai_sim.flower.grid import SimGrid
@@ -96,12 +96,7 @@ class Host:
         executor: Executor = MessageExecutor(client_app, self.world.n, self.streams, self.run_config, self.work_flops)
         if isinstance(client_app, TaskClientApp):
             problem = self.problem()
-            theirs, ours = (client_app.task, client_app.seed), (problem.task, self.streams.seed)
-            if theirs != ours:
-                raise ScenarioError(
-                    f"client_app: TaskClientApp({theirs[0]!r}, seed={theirs[1]}) is not allowed in a scenario "
-                    f"with task={ours[0]!r}, seed={ours[1]}: give both the same task and seed"
-                )
+            check_same(client_app, problem.task, self.streams.seed)
             trainer = closing.enter_context(self.execution.trainer(problem, strand.checkpoint))
             executor = CohortExecutor(trainer, executor)
         elif isinstance(self.attack, DataAttack):

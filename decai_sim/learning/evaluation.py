@@ -71,6 +71,21 @@ def each_its_own(problem: Problem, rows: torch.Tensor, samples: Sequence[np.ndar
     return accuracy, loss
 
 
+def on_tests(problem: Problem, rows: torch.Tensor, index: np.ndarray) -> np.ndarray:
+    """``(k,)`` accuracy of models ``rows (k, d)``, all on the same samples of the central test set."""
+    x, y = problem.tests(index)
+    right = torch.zeros(len(rows))
+    for begin in range(0, len(rows), _SIDE_BY_SIDE):
+        params = {name: p.contiguous() for name, p in problem.layout.views(rows[begin : begin + _SIDE_BY_SIDE]).items()}
+        k = len(rows[begin : begin + _SIDE_BY_SIDE])
+        for at in range(0, len(y), _BATCH // _SIDE_BY_SIDE):
+            part, labels = x[at : at + _BATCH // _SIDE_BY_SIDE], y[at : at + _BATCH // _SIDE_BY_SIDE]
+            with torch.no_grad():
+                logits = problem.task.model.stacked(problem.module, params, part.expand(k, *part.shape))
+            right[begin : begin + k] += (logits.argmax(2) == labels).sum(1).cpu()
+    return right.numpy() / len(y)
+
+
 def _mean(values: torch.Tensor, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:
     sums = np.bincount(whose, weights=values.double().numpy(), minlength=len(counts))
     means: np.ndarray = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)

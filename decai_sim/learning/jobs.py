@@ -10,6 +10,7 @@ from decai_sim.learning.cohort import Cohort, Together, train_together
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
 from decai_sim.learning.training import Memory, Plan
+from decai_sim.learning.values import Mix, Value, mix, row_of, waves
 
 if TYPE_CHECKING:
     import torch
@@ -22,32 +23,39 @@ Compute = Callable[[Iterable[Cohort]], Iterator[Together]]
 
 
 @dataclass(eq=False)
-class Job:
+class Job(Value):
     """One node's local training, to be computed when somebody looks.
 
     Attributes:
         node: who trains.
         server_round: which round; decides the order of the samples.
-        start: the model it starts from.
+        start: the model it starts from, which may itself have to be computed first.
         plan: how it trains.
         before: the node's training before, if it goes on from there.
         control: the server's control variate, for SCAFFOLD; None: zero.
-        result: the trained model, once computed.
         loss: its mean training loss, once computed.
         change: by how much its control variate has changed, once computed, for SCAFFOLD.
+        work_flops: how much work it was, where that had to be measured; None: it follows from the plan.
         memory: what the node keeps, once computed, by the names of :class:`~decai_sim.learning.training.Memory`.
     """
 
     node: int
     server_round: int
-    start: Row
+    start: Row | Value
     plan: Plan
     before: Job | None = None
     control: Row | None = None
-    result: Row | None = None
     loss: float = 0.0
     change: Row | None = None
+    work_flops: float | None = None
     memory: dict[str, Row] = field(default_factory=dict)
+
+    def comes_of(self) -> Iterator[Value]:
+        """The model it starts from, and the training before."""
+        if isinstance(self.start, Value):
+            yield self.start
+        if self.before is not None:
+            yield self.before
 
 
 def here(problem: Problem, path: Path, checkpoint: Callable[[], object]) -> Compute:
@@ -63,19 +71,19 @@ def here(problem: Problem, path: Path, checkpoint: Callable[[], object]) -> Comp
 def train(
     problem: Problem,
     store: Store,
-    jobs: Sequence[Job],
+    values: Sequence[Value],
     checkpoint: Callable[[], object] = lambda: None,
     path: Path | None = None,
     states: dict[int, Store] | None = None,
     compute: Compute | None = None,
     journal: Journal | None = None,
 ) -> None:
-    """Compute the results of all ``jobs`` that have none, in cohorts.
+    """Compute all ``values`` that are not known, and what they come of: jobs in cohorts, mixtures as one product each time.
 
     Args:
         problem: what is learned.
         store: where results are kept.
-        jobs: what to compute; each is given its ``result`` and ``loss``. Those they come after are computed too.
+        values: what to compute; each is given its ``result``, jobs their ``loss`` too.
         checkpoint: called before every step; may raise to stop.
         path: how; None: as is usual for the device.
         states: stores of what optimisers keep, by their width; missing ones are added. None: they keep it as long as their jobs.
@@ -85,8 +93,11 @@ def train(
     path = path or usual(problem.device)
     compute = compute or here(problem, path, checkpoint)
     states = {} if states is None else states
-    for wave in _waves(jobs):
-        batches = list(_batches(problem, wave, path.cohort))
+    due = waves(values)
+    while due:
+        wave = due.popleft()  # and let go of: what nobody needs any more makes room
+        mix(store, [value for value in wave if isinstance(value, Mix)])
+        batches = list(_batches(problem, [value for value in wave if isinstance(value, Job)], path.cohort))
         if journal is not None:
             batches = [rest for batch in batches if (rest := journal.recall(batch, store, states))]
         cohorts = (_cohort(problem, store, batch) for batch in batches)
@@ -95,25 +106,6 @@ def train(
             _settle(batch, done, store, states)
             if journal is not None:
                 journal.keep(keys, batch)
-
-
-def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs without a result and all they come after, each after the one it comes after."""
-    depth: dict[int, int] = {}
-    waves: list[list[Job]] = []
-    for job in jobs:
-        chain = []
-        at: Job | None = job
-        while at is not None and at.result is None and id(at) not in depth:
-            chain.append(at)
-            at = at.before
-        first = 0 if at is None or at.result is not None else depth[id(at)] + 1
-        for number, one in enumerate(reversed(chain), first):
-            depth[id(one)] = number
-            if number == len(waves):
-                waves.append([])
-            waves[number].append(one)
-    return waves
 
 
 def _batches(problem: Problem, wave: Sequence[Job], cohort: int) -> Iterator[list[Job]]:
@@ -128,9 +120,9 @@ def _batches(problem: Problem, wave: Sequence[Job], cohort: int) -> Iterator[lis
 
 
 def _cohort(problem: Problem, store: Store, jobs: Sequence[Job]) -> Cohort:
-    one, plan = jobs[0].start, jobs[0].plan  # usually all start from the same model, which then need not be copied for each
-    same_start = all(job.start is one for job in jobs)
-    rows = one.tensor().expand(len(jobs), -1) if same_start else store.gather([job.start for job in jobs])
+    starts, plan = [row_of(job.start) for job in jobs], jobs[0].plan
+    one = starts[0]  # usually all start from the same model, which then need not be copied for each
+    rows = one.tensor().expand(len(jobs), -1) if all(start is one for start in starts) else store.gather(starts)
     cohort = Cohort(rows, [(job.node, job.server_round) for job in jobs], plan)
     if plan.scaffold:
         cohort.memory.control = _recalled(jobs, "control", rows.new_zeros(rows.shape))

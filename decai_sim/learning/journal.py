@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from decai_sim.errors import ScenarioError
 from decai_sim.files import whole
+from decai_sim.learning.values import row_of
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,7 @@ class Journal:
         return [self._key(job) for job in jobs]
 
     def _key(self, job: Job) -> str:
-        parts = [self._problem_id, job.node, job.server_round, repr(job.plan), job.start.digest()]
+        parts = [self._problem_id, job.node, job.server_round, repr(job.plan), row_of(job.start).digest()]
         parts.append(None if job.control is None else job.control.digest())
         if job.before is not None:
             parts += [(name, row.digest()) for name, row in sorted(job.before.memory.items())]

@@ -102,7 +102,7 @@ def _compiled(module: nn.Module) -> Gradients:
 def usual(device: str) -> Path:
     """What is good for most models, where nothing has been measured."""
     pinned = os.environ.get(ENVIRONMENT)
-    return Path.of(pinned) if pinned else Path("stacked", 32 if device == "cpu" else 512)
+    return Path.of(pinned) if pinned else Path("stacked", 64 if device == "cpu" else 512)
 
 
 def chosen(problem: Problem, plan: Plan, work_flops: float) -> Path:
@@ -132,12 +132,12 @@ def chosen(problem: Problem, plan: Plan, work_flops: float) -> Path:
 
 def candidates(device: str, work_flops: float = math.inf) -> list[Path]:
     """What may be the fastest."""
-    sizes = (8, 32, 128) if device == "cpu" else (128, 512, 2048)
+    sizes = (8, 32, 64, 128) if device == "cpu" else (128, 512, 2048)
     paths = [Path("stacked", size) for size in sizes]
     if device == "cpu":
         paths.append(Path("alone", 1))
     if work_flops >= _WORTH_COMPILING_FLOPS and (device != "cpu" or shutil.which("c++")):
-        paths.append(Path("compiled", sizes[1]))
+        paths.append(Path("compiled", 32 if device == "cpu" else 512))
     return paths
 
 

@@ -107,6 +107,16 @@ class Problem:
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))
         return right / len(self._y_test), loss / len(self._y_test)
 
+    @property
+    def n_tests(self) -> int:
+        """How many samples the central test set has."""
+        return len(self._y_test)
+
+    def tests(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels of samples of the central test set."""
+        which = torch.as_tensor(index, device=self.device)
+        return self._x_test[which], self._y_test[which]
+
     def class_counts(self) -> np.ndarray:
         """``(n, classes)`` how many samples of each class every node holds."""
         classes = len(self.class_names)

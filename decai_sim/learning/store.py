@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional as F
 
 from decai_sim.errors import MemoryLimitError, ScenarioError
 
@@ -155,12 +156,19 @@ class Store:
         """How many rows somebody holds."""
         return self._slots - len(self._free)
 
+    def reserve(self, rows: int) -> None:
+        """Make room for ``rows`` more side by side: what lies in one block is read and written together.
+
+        Raises:
+            MemoryLimitError: there is no such room.
+        """
+        if len(self._free) < rows:
+            self._grow(rows)
+
     def put(self, rows: torch.Tensor) -> list[Row]:
         """Keep copies of ``rows (k, d)``; returns their handles."""
         k = rows.shape[0]
-        while len(self._free) < k:
-            self._grow(k - len(self._free))
-        slots = [self._free.pop() for _ in range(k)]
+        slots = self._slots_for(k)
         for block, places, within in self._by_block(slots):
             theirs = rows if len(places) == k else rows[torch.as_tensor(places, device=rows.device)]
             block.index_copy_(0, torch.as_tensor(within, device=block.device), theirs.to(block))
@@ -168,16 +176,7 @@ class Store:
 
     def gather(self, rows: Sequence[Row]) -> torch.Tensor:
         """``(k, d)`` on the device, a copy of the models of ``rows``."""
-        slots = [row.slot for row in rows]
-        parts = list(self._by_block(slots))
-        if len(parts) == 1:
-            block, _, within = parts[0]
-            return block.index_select(0, torch.as_tensor(within, device=block.device)).to(self.device)
-        gathered = torch.empty((len(slots), self.d), device=self.device)
-        for block, places, within in parts:
-            theirs = block.index_select(0, torch.as_tensor(within, device=block.device))
-            gathered.index_copy_(0, torch.as_tensor(places, device=self.device), theirs.to(self.device))
-        return gathered
+        return self._gathered(self._parts([row.slot for row in rows]), len(rows), slice(0, self.d))
 
     def weighted_sum(self, rows: Sequence[Row], weights: torch.Tensor) -> torch.Tensor:
         """``weights (k,) @ rows``, ``(d,)``; only a few rows are copied at a time."""
@@ -187,6 +186,54 @@ class Store:
             theirs = self.gather(rows[at : at + few])
             total += weights[at : at + few].to(theirs) @ theirs
         return total
+
+    def combined(self, rows: Sequence[Row], of: Sequence[int], begins: Sequence[int], weights: Sequence[float]) -> list[Row]:
+        """Keep weighted sums of models; returns their handles.
+
+        Columns are taken a few at a time, so that what is read several times is read from the cache.
+
+        Args:
+            rows: the models.
+            of: which of them each term is of, sum after sum.
+            begins: where each sum's terms begin.
+            weights: the terms' weights.
+        """
+        new = self._slots_for(len(begins))
+        sources, targets = self._parts([row.slot for row in rows]), self._parts(new)
+        which, starts = torch.tensor(of, device=self.device), torch.tensor(begins, device=self.device)
+        factors = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        width = self.d if self.device != _HOST else max(16, 2 * _CACHED_BYTES // (4 * len(rows)))
+        for at in range(0, self.d, width):
+            columns = slice(at, min(at + width, self.d))
+            some = self._gathered(sources, len(rows), columns)
+            sums = F.embedding_bag(which, some, starts, mode="sum", per_sample_weights=factors)
+            for block, places, within in targets:
+                theirs = sums if len(targets) == 1 else sums.index_select(0, places)
+                block[:, columns].index_copy_(0, within, theirs.to(block))
+        return [Row(self, slot) for slot in new]
+
+    def _slots_for(self, k: int) -> list[int]:
+        """Slots of ``k`` new rows."""
+        while len(self._free) < k:
+            self._grow(k - len(self._free))
+        return [self._free.pop() for _ in range(k)]
+
+    def _parts(self, slots: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """As :meth:`_by_block`: places as a tensor on the device, and those in the block as one where the block is."""
+        return [
+            (block, torch.as_tensor(places, device=self.device), torch.as_tensor(within, device=block.device))
+            for block, places, within in self._by_block(slots)
+        ]
+
+    def _gathered(self, parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], k: int, columns: slice) -> torch.Tensor:
+        """``(k, columns)`` on the device: some columns of rows, by the blocks that hold them."""
+        if len(parts) == 1:
+            block, _, within = parts[0]
+            return block[:, columns].index_select(0, within).to(self.device)
+        gathered = torch.empty((k, columns.stop - columns.start), device=self.device)
+        for block, places, within in parts:
+            gathered.index_copy_(0, places, block[:, columns].index_select(0, within).to(self.device))
+        return gathered
 
     @property
     def _row_bytes(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from decai_sim.learning.jobs import Compute, Job, train
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
+from decai_sim.learning.values import Value
 
 if TYPE_CHECKING:
     from decai_sim.learning.journal import Journal
@@ -45,9 +47,9 @@ class Trainer:
         """Who computes cohorts; None: this process."""
         self._states: dict[int, Store] = {}
         self._last: dict[int, Job] = {}
-        self._begun: dict[int, Job] = {}  # and not computed, in their order
+        self._begun: WeakValueDictionary[int, Job] = WeakValueDictionary()  # and not computed, in their order
 
-    def begin(self, node: int, server_round: int, start: Row, plan: Plan, control: Row | None = None) -> Job:
+    def begin(self, node: int, server_round: int, start: Row | Value, plan: Plan, control: Row | None = None) -> Job:
         """Take up a node's training; see :class:`~decai_sim.learning.jobs.Job`."""
         job = Job(node, server_round, start, plan, control=control)
         if plan.remembers:
@@ -60,14 +62,14 @@ class Trainer:
         """Do not compute ``job`` before somebody looks at it, or at one that comes after: its result is lost on the way."""
         self._begun.pop(id(job), None)
 
-    def complete(self, jobs: Sequence[Job]) -> None:
-        """Compute the results of ``jobs``, and perhaps of others."""
-        wanted = {id(job): job for job in jobs if job.result is None}
+    def complete(self, values: Sequence[Value]) -> None:
+        """Compute ``values``, what they come of, and perhaps others."""
+        wanted = {id(value): value for value in values if value.result is None}
         if not wanted:
             return
         if len(wanted) < self.path.cohort:
-            plans = {job.plan for job in wanted.values()}
-            for job in self._begun.values():
+            plans = {value.plan for value in wanted.values() if isinstance(value, Job)}
+            for job in self._begun.values() if plans else ():
                 if len(wanted) == self.path.cohort:
                     break
                 if job.plan in plans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
     from decai_sim.learning.tasks import Task
+    from decai_sim.learning.trainer import Trainer
     from decai_sim.seeding import Streams
     from decai_sim.world.topologies import Topology
     from decai_sim.world.world import World
@@ -41,10 +43,12 @@ class Lab:
         device: where tensors live.
         execution: how training is carried out; without a path, on the fastest, where that has been measured.
         stop: ends the run when set.
+        trainer: who trains the nodes of a protocol without a server, if it is not our own ``ClientApp``.
         engine: what Flower's own engine adds to the apps' work, where the protocol runs apps; None: nothing.
         on_round: called with each finished round's record.
         rounds: records of finished rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, replied, bytes_up, bytes_down``,
             bytes being all that nodes have sent and received so far.
+        models: how the nodes' own models did in each of them, where there is no server: columns of ``Run.models``.
         model: ``(d,)`` the model at the end of the last round; None before, or if there is no single one.
     """
 
@@ -58,9 +62,11 @@ class Lab:
     device: str = "cpu"
     execution: Execution = field(default_factory=Execution)
     stop: threading.Event | None = None
+    trainer: Callable[[Callable[[], object]], AbstractContextManager[Trainer]] | None = None
     engine: EngineModel | None = None
     on_round: Callable[[dict[str, Any]], object] = lambda record: None
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
     model: torch.Tensor | None = None
     _seen: tuple[sp.csr_array, nx.Graph] | None = field(default=None, init=False, repr=False)
 
@@ -102,6 +108,8 @@ class Protocol(Component, family="protocols"):
     """Whether the topology must be connected for the protocol to make sense."""
     uses_topology: ClassVar[bool] = True
     """Whether nodes talk along the topology's links."""
+    example_topology: ClassVar[str] = "ring"
+    """A kind of topology that it works on."""
     learns: ClassVar[bool] = True
     """Whether a model is trained."""
     relays: ClassVar[bool] = True

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from decai_sim.attacks.base import UpdateAttack
-from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
-from decai_sim.protocols.base import Lab
-from decai_sim.protocols.local_training import LocalTraining
-from decai_sim.world.sizes import ENVELOPE_BYTES
+from decai_sim.errors import ScenarioError
+from decai_sim.learning.values import Mix, Value
+from decai_sim.protocols.in_rounds import InRounds, Sent
+from decai_sim.protocols.neighbours import Lists, Neighbours
 
 if TYPE_CHECKING:
-    import torch
-
-    from decai_sim.attacks import Attack
-    from decai_sim.defenses import Rule
-    from decai_sim.learning.trainer import Trainer
-    from decai_sim.learning.training import Plan
+    from decai_sim.protocols.peers import Peers
 
 
-class DPSGD(LocalTraining, kind="dpsgd"):
+@dataclass(eq=False)
+class _Mixing:
+    """What a run's weights come from: links, weights of one's own, and how many each node sent to last."""
+
+    neighbours: Neighbours
+    custom: dict[tuple[int, int], float]
+    degree: list[int]
+
+
+class DPSGD(InRounds, kind="dpsgd"):
     """Each round every node trains on its own data, sends its model to its neighbours and averages what it gets with its own.
 
     Source: Lian et al., "Can decentralized algorithms outperform centralized algorithms?" (NeurIPS 2017), Algorithm 1; Metropolis
     weights after Xiao, Boyd & Kim, "Distributed average consensus with least-mean-square deviation" (2007), section 2.1.
-    Assumes: rounds are in step: a round begins for all at once, when all models sent have arrived or its deadline has passed.
-    Deviations: nodes train for whole epochs before they average, and average after training. Only links whose both directions
-    arrived in time are used, with weights recomputed for them, so that the average stays unbiased when nodes are away.
+    Assumes: a node waits for its neighbours, no longer than its deadline. All weights together are 1 at every node; where all
+    that was sent arrives in time they are symmetric, too, and the mean of all models is kept.
+    Deviations: nodes train for whole epochs before they average, and average after training. Weights are those of the neighbours
+    that are there. What did not arrive counts as the node's own model: then, and over links that lead one way only, the mean of
+    all models is not kept.
 
     Attributes:
-        rounds: rounds of training and averaging.
-        deadline_s: longest a round takes, virtual seconds.
-        local_epochs: passes over a node's own data; for this and the rest see :class:`LocalTraining`.
+        weights: ``metropolis``: 1 / (1 + the larger of both degrees) for a neighbour, the rest for oneself; ``uniform``: the same
+            for every neighbour and oneself.
+        edge_weights: weights of one's own instead, as (node, neighbour, weight); the rest is for the node itself.
 
     Example:
         >>> DPSGD(rounds=5).needs_connected
@@ -42,123 +47,45 @@ class DPSGD(LocalTraining, kind="dpsgd"):
     """
 
     needs_connected: ClassVar[bool] = True
-    relays: ClassVar[bool] = False
+    examples = ({}, {"weights": "uniform"})
 
-    rounds: int = Field(default=10, ge=1)
-    deadline_s: float = Field(default=600.0, gt=0)
+    weights: Literal["metropolis", "uniform"] = "metropolis"
+    edge_weights: tuple[tuple[int, int, float], ...] = Field(default=())
 
-    @property
-    def kinds(self) -> frozenset[str]:
-        """Models."""
-        return frozenset({"model"})
+    def prepare(self, at: Peers) -> None:
+        """Look at the topology, and at weights of one's own."""
+        neighbours = Neighbours(at.lab)
+        custom = {(node, other): weight for node, other, weight in self.edge_weights}
+        at.state.more = _Mixing(neighbours, custom, [0] * at.n)
+        known = {(node, other) for node, others in enumerate(neighbours(1)[1]) for other in others}
+        for number, (node, other, weight) in enumerate(self.edge_weights):
+            if (node, other) not in known:
+                raise ScenarioError(
+                    f"protocol.edge_weights.{number}: {(node, other, weight)} is not allowed: "
+                    f"no link leads from {other} to {node}"
+                )
 
-    @property
-    def total_rounds(self) -> int:
-        """The number of rounds."""
-        return self.rounds
+    def links(self, at: Peers, number: int) -> tuple[Lists, Lists]:
+        """Those of the topology."""
+        found: tuple[Lists, Lists] = at.state.more.neighbours(number)
+        return found
 
-    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
-        """Refuse what the protocol does not do: rules, and attacks on what is sent."""
-        if defense is not None:
-            raise ScenarioError(f"defense: {defense.to_config()} is not allowed: protocol 'dpsgd' averages, it takes no rule")
-        if isinstance(attack, UpdateAttack):
-            raise ScenarioError(
-                f"attack.kind: {attack.kind!r} is not allowed: under protocol 'dpsgd' only attacks on data are carried out"
-            )
+    def sent(self, at: Peers, node: int, number: int, model: Value, to: list[int]) -> Sent:
+        """The model, and how many get it."""
+        at.state.more.degree[node] = len(to)
+        return Sent(number, model, len(to))
 
-    def run(self, lab: Lab) -> None:
-        """Run the rounds; ``rounds.accuracy`` is that of the mean of all nodes' models."""
-        with lab.execution.trainer(lab.problem, lambda: _checkpoint(lab)) as trainer:
-            self._train(lab, trainer)
-
-    def _train(self, lab: Lab, trainer: Trainer) -> None:
-        problem, store, n, graph = lab.problem, trainer.store, lab.world.n, None
-        plan = self.plan()
-        models = store.put(problem.initial().to(problem.device).expand(n, -1))
-        nbytes = ENVELOPE_BYTES + 4 * problem.layout.d
-        for server_round in range(1, self.rounds + 1):
-            while not any(lab.world.nodes.online[:n]):
-                _checkpoint(lab)
-                if lab.world.nodes.all_departed() or not lab.world.clock.step():
-                    raise StalledError(f"dpsgd waits for a node to come online, from virtual time {lab.world.clock.now:.1f} s on")
-            if graph is not lab.graph:
-                graph = lab.graph
-                neighbours = [sorted(graph[node]) for node in range(n)]
-            asked = [node for node in range(n) if lab.world.nodes.online[node]]
-            trained, arrived = self._round(lab, asked, neighbours, nbytes, plan)
-            jobs = [trainer.begin(node, server_round, models[node], plan) for node in trained]
-            trainer.complete(jobs)
-            for job in jobs:
-                assert job.result is not None
-                models[job.node] = job.result
-            mixed = _metropolis(n, arrived).to(problem.device) @ store.gather(models)
-            models = store.put(mixed)
-            lab.model = mixed.mean(0)
-            accuracy, loss = problem.evaluate(lab.model)
-            links = lab.world.links
-            record = {
-                "round": server_round,
-                "t_s": lab.world.clock.now,
-                "accuracy": accuracy,
-                "loss": loss,
-                "n_selected": len(asked),
-                "n_replied": len(trained),
-                "replied": trained,
-                "bytes_up": sum(links.bytes_up[:-1]),
-                "bytes_down": sum(links.bytes_down[:-1]),
-            }
-            lab.rounds.append(record)
-            lab.on_round(record)
-
-    def _round(
-        self, lab: Lab, asked: list[int], neighbours: list[list[int]], nbytes: int, plan: Plan
-    ) -> tuple[list[int], set[tuple[int, int]]]:
-        """Virtual time of one round: who finished training, and which models arrived where."""
-        from decai_sim.learning.training import work_flops
-
-        world, here = lab.world, set(asked)
-        trained: list[int] = []
-        arrived: set[tuple[int, int]] = set()
-        over = [False]
-
-        def receive(src: int, dst: int) -> None:
-            if not over[0]:
-                arrived.add((src, dst))
-
-        def done(node: int) -> None:
-            if over[0]:
-                return
-            trained.append(node)
-            for other in neighbours[node]:
-                if other in here:
-                    world.links.send(node, other, nbytes, "model", receive, node, other)
-
-        for node in asked:
-            world.compute(node, work_flops(lab.problem, node, plan), "train", partial(done, node))
-        expected = sum(other in here for node in asked for other in neighbours[node])
-        deadline = world.clock.now + self.deadline_s
-        world.clock.at(deadline, lambda: None)  # so that there always is an event to come
-        while world.clock.now < deadline and (len(trained) < len(asked) or len(arrived) < expected):
-            _checkpoint(lab)
-            world.clock.step()
-        over[0] = True
-        return sorted(trained), arrived
-
-
-def _checkpoint(lab: Lab) -> None:
-    if lab.stop is not None and lab.stop.is_set():
-        raise RunStoppedError("the run was stopped")
-
-
-def _metropolis(n: int, arrived: set[tuple[int, int]]) -> torch.Tensor:
-    """Metropolis weights ``(n, n)``, sparse, of the links used in both directions: 1 / (1 + the larger degree)."""
-    import numpy as np
-    import torch
-
-    pairs = np.array(sorted((a, b) for a, b in arrived if (b, a) in arrived), dtype=np.int64).reshape(-1, 2)
-    degree = np.bincount(pairs[:, 0], minlength=n)
-    weight = 1.0 / (1 + np.maximum(degree[pairs[:, 0]], degree[pairs[:, 1]]))
-    own = 1.0 - np.bincount(pairs[:, 0], weights=weight, minlength=n)
-    index = np.concatenate([pairs.T, np.tile(np.arange(n), (2, 1))], axis=1)
-    values = torch.as_tensor(np.concatenate([weight, own]), dtype=torch.float32)
-    return torch.sparse_coo_tensor(torch.as_tensor(index), values, (n, n), check_invariants=False).coalesce()
+    def combined(self, at: Peers, node: int, own: Value, heard: dict[int, Sent]) -> Value:
+        """The average, with those weights."""
+        if not heard:
+            return own
+        mixing: _Mixing = at.state.more
+        if mixing.custom:
+            weights = [mixing.custom.get((node, other), 0.0) for other in heard]
+        elif self.weights == "uniform":
+            weights = [1 / (1 + len(heard))] * len(heard)
+        else:
+            degree = max(mixing.degree[node], len(heard))
+            weights = [1 / (1 + max(degree, sent.weight)) for sent in heard.values()]
+        terms = [(sent.model, weight) for sent, weight in zip(heard.values(), weights, strict=True)]
+        return Mix([(own, 1 - sum(weights)), *terms])

@@ -231,6 +231,14 @@ class Bulk(Occurrence):
             )
         )
 
+    def under_way(self, box: int) -> set[int]:
+        """What the messages and reminders are about that may still arrive in mailbox ``box``: their ``item``."""
+        items = {int(item) for part in self._calendar.waiting() for item in part["item"][part["box"] == box].tolist()}
+        for sending in self._sendings:
+            items.update(sending.item[sending.column("box") == box].tolist())
+        items.update(item for its_box, item in self._departures.single() if its_box == box)
+        return items
+
     # -- sending --------------------------------------------------------------------------------------------------------------
 
     def _out(
@@ -305,7 +313,7 @@ class Bulk(Occurrence):
                 calendar.at = end
                 self._since_s, env._now = float(calendar.times[begin]), float(calendar.times[end - 1])
                 self._work_off(calendar.today[begin:end], before_s)
-                if step_by_step:
+                if step_by_step or self._clock.until_s == -math.inf:
                     return
         finally:
             self._delivering = False

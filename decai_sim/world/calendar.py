@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Any
 
@@ -121,6 +122,14 @@ class Calendar:
             self.today, self.at = joined(self._buckets.pop(self._day)), 0
             self.times = self.today["t_s"].copy()
         return float(self.times[self.at]), int(self.today["place"][self.at])
+
+    def waiting(self) -> Iterator[np.ndarray]:
+        """All entries that have not been worked off."""
+        if self.today is not None:
+            yield self.today[self.at :]
+        for bucket in self._buckets.values():
+            for part in bucket:
+                yield np.frombuffer(part, dtype=ENTRY)
 
     def _put_back(self) -> None:
         """Return what is left of today to its bucket."""

@@ -111,8 +111,12 @@ class Clock:
             self.until_s = before_s
         return True
 
+    def stop(self) -> None:
+        """Let :meth:`run` end when what is happening now is over."""
+        self.until_s = -math.inf
+
     def run(self, until_s: float = math.inf) -> None:
-        """Run all events up to and including ``until_s``; time then stands where the last of them left it.
+        """Run all events up to and including ``until_s``, or until :meth:`stop`; time then stands where the last one left it.
 
         Args:
             until_s: virtual seconds.
@@ -121,7 +125,7 @@ class Clock:
         queue, before_s = env._queue, self.until_s
         self.until_s = until_s
         try:
-            while queue and queue[0][0] <= until_s:
+            while queue and queue[0][0] <= self.until_s:
                 event = queue[0][3]
                 if isinstance(event, Occurrence):  # what env.step() does for it, at half the cost
                     env._now = heappop(queue)[0]

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 from zlib import crc32
 
 import numpy as np
@@ -44,6 +45,7 @@ class Departures:
     def __init__(self, env: Any, links: Links, trace: Trace, presence: Presence, arrived: Callable[..., object]) -> None:
         self._env, self._links, self._trace, self._presence, self._arrived = env, links, trace, presence, arrived
         self.names: dict[int, str] = {}
+        self._single: WeakSet[Transfer] = WeakSet()
         self.relays: list[Relays | None] = []
         self.promised_s = 0.0
         paths = links.paths
@@ -55,6 +57,13 @@ class Departures:
         self._remembers = links.both and self._queue_bytes is not None and paths.retransmit > 0
         self._ways: list[tuple[Wiring | None, float, bool]] = []
         self._way: dict[tuple[int, float, bool], int] = {}
+
+    def single(self) -> Iterator[tuple[int, int]]:
+        """Mailbox and item of every message that travels by itself and may still arrive."""
+        for transfer in self._single:
+            if not transfer.over:
+                box, _, _, _, item, _ = transfer.args
+                yield box, item
 
     def left(self, node: int) -> None:
         """Empty the queue of ``node`` for what it sends one at a time: it has gone."""
@@ -336,4 +345,6 @@ class Departures:
     ) -> Transfer:
         args = box, src, dst, nbytes, item, code
         kind = self.names[code]
-        return Transfer(self._links, number, sent_s, src, dst, nbytes, code, kind, self._arrived, args, longer_s, relayed)
+        transfer = Transfer(self._links, number, sent_s, src, dst, nbytes, code, kind, self._arrived, args, longer_s, relayed)
+        self._single.add(transfer)
+        return transfer

@@ -63,7 +63,7 @@ class Transfer(Travelling):
 
     __slots__ = (
         *("number", "sent_s", "src", "dst", "nbytes", "code", "kind", "deliver", "args", "longer_s"),
-        *("relayed", "session", "cursors", "link", "base_s", "queued", "missing", "over", "waiting"),
+        *("relayed", "session", "cursors", "link", "base_s", "queued", "missing", "over", "waiting", "__weakref__"),
     )
 
     session: int

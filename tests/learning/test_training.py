@@ -182,7 +182,8 @@ def test_different_programs_can_be_waiting_at_once() -> None:
     first, second = store.put(starts(problem, 2))
     plans = [Plan(epochs=1, batch_size=5, lr=0.1), Plan(epochs=2, batch_size=5, lr=0.1), Plan(epochs=1, batch_size=8, lr=0.01)]
     jobs = [Job(node, node % 3, (first, second)[node % 2], plans[node % 3]) for node in range(12)]
-    done_before = Job(3, 1, first, plans[0], result=second, loss=7.0)
+    done_before = Job(3, 1, first, plans[0], loss=7.0)
+    done_before.result = second
     train(problem, store, [*jobs, done_before])
     assert (done_before.result, done_before.loss) == (second, 7.0)  # not computed again
     for job in jobs:

@@ -1,0 +1,120 @@
+"""Models that are known once somebody looks, and what they come of."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decai_sim.learning.store import Row, Store
+
+
+@dataclass(eq=False)
+class Value:
+    """A model that is computed when somebody looks.
+
+    Attributes:
+        result: the model, once computed.
+    """
+
+    result: Row | None = field(default=None, init=False)
+
+    def comes_of(self) -> Iterable[Value]:
+        """What has to be computed first, or has been."""
+        return ()
+
+
+@dataclass(eq=False)
+class Known(Value):
+    """A model that there is.
+
+    Args:
+        row: the model.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self.result = row
+
+
+@dataclass(eq=False)
+class Mix(Value):
+    """A weighted sum of models.
+
+    Attributes:
+        terms: models and their weights; let go of once the sum is known.
+
+    Example:
+        >>> import torch
+        >>> from decai_sim.learning.store import Store
+        >>> store = Store(2)
+        >>> a, b = (Known(row) for row in store.put(torch.eye(2)))
+        >>> half = Mix([(a, 0.5), (b, 0.5)])
+        >>> mix(store, [half])
+        >>> half.result.tensor().tolist()
+        [0.5, 0.5]
+    """
+
+    terms: Sequence[tuple[Value, float]]
+
+    def comes_of(self) -> Iterator[Value]:
+        """The models."""
+        return (value for value, _ in self.terms)
+
+
+def average(models: Sequence[Value]) -> Mix:
+    """Their mean."""
+    return Mix([(model, 1 / len(models)) for model in models])
+
+
+def row_of(model: Row | Value) -> Row:
+    """The model itself, which must be known."""
+    row = model.result if isinstance(model, Value) else model
+    assert row is not None
+    return row
+
+
+def waves(values: Sequence[Value]) -> deque[list[Value]]:
+    """``values`` that are not known and all they come of: those of a wave come of earlier waves alone."""
+    depth: dict[int, int] = {}
+    found: deque[list[Value]] = deque()
+    for value in values:
+        stack = [value]
+        while stack:
+            top = stack[-1]
+            if top.result is not None or id(top) in depth:
+                stack.pop()
+                continue
+            unknown = [one for one in top.comes_of() if one.result is None]
+            first = [one for one in unknown if id(one) not in depth]
+            if first:
+                stack += first
+                continue
+            level = depth[id(top)] = 1 + max((depth[id(one)] for one in unknown), default=-1)
+            if level == len(found):
+                found.append([])
+            found[level].append(top)
+    return found
+
+
+def mix(store: Store, mixes: Sequence[Mix]) -> None:
+    """Compute weighted sums whose terms are known, all together."""
+    if not mixes:
+        return
+    places: dict[int, int] = {}
+    rows: list[Row] = []
+    of: list[int] = []
+    weights: list[float] = []
+    begins: list[int] = []
+    for one in mixes:
+        begins.append(len(of))
+        for value, weight in one.terms:
+            row = row_of(value)
+            place = places.setdefault(id(row), len(rows))
+            if place == len(rows):
+                rows.append(row)
+            of.append(place)
+            weights.append(weight)
+    for one, row in zip(mixes, store.combined(rows, of, begins, weights), strict=True):
+        one.result, one.terms = row, ()

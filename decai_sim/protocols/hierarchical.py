@@ -1,0 +1,248 @@
+"""Hierarchical federation: clients, edge servers and a cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from decai_sim.errors import ScenarioError
+from decai_sim.learning.values import Mix, Value
+from decai_sim.protocols.peer_to_peer import PeerToPeer
+from decai_sim.protocols.turns import Turns
+
+if TYPE_CHECKING:
+    from decai_sim.learning.jobs import Job
+    from decai_sim.protocols.base import Lab
+    from decai_sim.protocols.peers import Peers
+
+
+@dataclass(frozen=True, eq=False)
+class _Sent:
+    """A model on its way up, with the samples it stands for, or down."""
+
+    model: Value
+    round: int
+    samples: float = 0.0
+    up: bool = True
+    to_cloud: bool = False
+
+
+@dataclass(eq=False)
+class _State:
+    """What each node knows.
+
+    Attributes:
+        turns: counts trainings.
+        above: the edge server of each node; edge servers and the cloud are their own.
+        below: the nodes of each edge server, itself among them.
+        round: which of its edge server's rounds each is in.
+        got: what an edge server has of its nodes, in this round.
+        gone_up: the average an edge server has sent to the cloud, until it gets an answer.
+        cloud_round: which of its own rounds the cloud is in.
+        at_cloud: what the cloud has of edge servers in it.
+    """
+
+    turns: Turns
+    above: list[int]
+    below: dict[int, list[int]]
+    round: list[int]
+    got: dict[int, dict[int, _Sent]]
+    gone_up: dict[int, Value]
+    cloud_round: int
+    at_cloud: dict[int, _Sent]
+
+
+class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
+    """Clients train; their edge server averages them; every so many times the cloud averages the edge servers.
+
+    Source: Liu, Zhang, Song & Letaief, "Client-edge-cloud hierarchical federated learning" (ICC 2020), Algorithm 1 (HierFAVG):
+    its κ1 is ``local_epochs`` or ``local_steps``, its κ2 ``edge_rounds``. Averages weigh models by samples, equation (5).
+    Assumes: topology ``hierarchical``: node 0 is the cloud, those next to it are edge servers.
+    Deviations: cloud and edge servers have data of their own and train as clients do; the cloud's are an edge server's of its
+    own. Who averages waits for those below that are there, and no longer than ``deadline_s``. Clients whose edge server is
+    away wait for it; an edge server goes on without a cloud.
+
+    Attributes:
+        edge_rounds: how many times edge servers average between two averages of the cloud, κ2.
+        deadline_s: longest a server waits for those below it, and an edge server for the cloud, virtual seconds.
+
+    Raises:
+        ScenarioError: there is a node that is more than two links from node 0.
+
+    Example:
+        >>> HierarchicalFederation(edge_rounds=5).edge_rounds
+        5
+    """
+
+    needs_connected: ClassVar[bool] = True
+    example_topology: ClassVar[str] = "hierarchical"
+    agrees: ClassVar[bool] = False
+    keeps_mean: ClassVar[bool] = False
+
+    edge_rounds: int = Field(default=2, ge=1)
+    deadline_s: float = Field(default=600.0, gt=0)
+
+    def begin(self, at: Peers) -> None:
+        """Everybody trains."""
+        above = _edge_servers(at.lab)
+        below: dict[int, list[int]] = {}
+        for node, server in enumerate(above):
+            below.setdefault(server, []).append(node)
+        at.state = _State(Turns(at), above, below, [1] * at.n, {server: {} for server in below}, {}, 1, {})
+        for node in at.here():
+            at.train(node, at.models[node])
+
+    def came(self, at: Peers, node: int) -> None:
+        """Take up the round that the edge server is in; an edge server begins a new one for all its nodes."""
+        state: _State = at.state
+        if node in state.below:
+            self._down(at, node, at.models[node])
+            return
+        state.round[node] = state.round[state.above[node]]
+        at.train(node, at.models[node])
+
+    def left(self, at: Peers, node: int) -> None:
+        """Nobody waits for it any more; what an edge server or the cloud had been told is lost."""
+        state: _State = at.state
+        if node in state.below:
+            state.got[node] = {}
+            state.gone_up.pop(node, None)
+        if node == 0:
+            state.at_cloud = {}
+            for server in sorted(state.gone_up):
+                self._down(at, server, state.gone_up[server])
+        self._average(at, state.above[node])
+        self._average_all(at)
+
+    def trained(self, at: Peers, node: int, job: Job) -> None:
+        """Tell the edge server, which may be oneself."""
+        state: _State = at.state
+        at.models[node] = job
+        sent = _Sent(job, state.round[node], max(1.0, float(at.lab.problem.n_samples[node])))
+        server = state.above[node]
+        if server == node:
+            at.wake(node, self.deadline_s, state.round[node])
+            self._take(at, server, node, sent)
+        elif at.online[server]:
+            at.send(node, [server], sent)
+        at.state.turns.count(node)
+
+    def received(self, at: Peers, node: int, src: int, payload: Any) -> None:
+        """A model from below or from above."""
+        state: _State = at.state
+        if payload.to_cloud:
+            self._at_cloud(at, src, payload)
+        elif payload.up:
+            self._take(at, node, src, payload)
+        elif src == state.above[node]:
+            state.round[node] = payload.round
+            at.models[node] = payload.model
+            if at.busy[node] is None:
+                at.train(node, payload.model)
+        elif node in state.gone_up:
+            self._down(at, node, payload.model)
+
+    def woke(self, at: Peers, node: int, number: int) -> None:
+        """The deadline of a server, for those below it; with a negative number, for the cloud."""
+        state: _State = at.state
+        if number > 0 and state.round[node] == number and node not in state.gone_up:
+            self._average(at, node, late=True)
+        elif number == 0 and node == 0:
+            self._average_all(at, late=True)
+        elif number < 0 and state.round[node] == -number and node in state.gone_up:
+            self._down(at, node, state.gone_up[node])
+
+    def _take(self, at: Peers, server: int, src: int, sent: _Sent) -> None:
+        state: _State = at.state
+        if sent.round == state.round[server]:
+            state.got[server][src] = sent
+            self._average(at, server)
+
+    def _average(self, at: Peers, server: int, late: bool = False) -> None:
+        """What an edge server does when it has heard of all that it can hear of."""
+        state: _State = at.state
+        got = state.got[server]
+        if not got or not at.online[server] or server in state.gone_up:
+            return
+        if not late and any(
+            node not in got and at.online[node] and self._at_work(at, node, server) for node in state.below[server]
+        ):
+            return
+        samples = sum(sent.samples for sent in got.values())
+        model = _mean(got)
+        state.got[server] = {}
+        number = state.round[server]
+        if number % self.edge_rounds:
+            self._down(at, server, model)
+            return
+        state.gone_up[server] = model
+        sent = _Sent(model, number, samples, to_cloud=True)
+        if server == 0:
+            at.wake(0, self.deadline_s, 0)
+            self._at_cloud(at, 0, sent)
+        elif at.online[0]:
+            at.wake(server, self.deadline_s, -number)
+            at.send(server, [0], sent)
+        else:
+            self._down(at, server, model)
+
+    @staticmethod
+    def _at_work(at: Peers, node: int, server: int) -> bool:
+        """Whether a node works on its edge server's round, or soon will."""
+        state: _State = at.state
+        return state.round[node] <= state.round[server]
+
+    def _at_cloud(self, at: Peers, server: int, sent: _Sent) -> None:
+        at.state.at_cloud[server] = sent
+        self._average_all(at)
+
+    def _average_all(self, at: Peers, late: bool = False) -> None:
+        """What the cloud does when it has heard of all edge servers that are there."""
+        state: _State = at.state
+        got = state.at_cloud
+        if not got or not at.online[0]:
+            return
+        if not late and any(server not in got and at.online[server] for server in state.below):
+            return
+        model, servers = _mean(got), sorted(got)
+        state.at_cloud = {}
+        at.send(0, [server for server in servers if server != 0 and at.online[server]], _Sent(model, 0, up=False))
+        if 0 in state.gone_up:
+            self._down(at, 0, model)
+
+    def _down(self, at: Peers, server: int, model: Value) -> None:
+        """An edge server hands its nodes the model of the next round."""
+        state: _State = at.state
+        state.gone_up.pop(server, None)
+        state.round[server] += 1
+        at.models[server] = model
+        others = [node for node in state.below[server] if node != server and at.online[node]]
+        at.send(server, others, _Sent(model, state.round[server], up=False))
+        if at.online[server] and at.busy[server] is None:
+            at.train(server, model)
+
+
+def _mean(got: dict[int, _Sent]) -> Mix:
+    total = sum(sent.samples for sent in got.values())
+    return Mix([(sent.model, sent.samples / total) for _, sent in sorted(got.items())])
+
+
+def _edge_servers(lab: Lab) -> list[int]:
+    """Of every node its edge server; of edge servers and the cloud, themselves."""
+    graph = lab.graph
+    above = [-1] * lab.world.n
+    above[0] = 0
+    for server in graph[0]:
+        above[server] = server
+    for node in sorted(graph):
+        if above[node] < 0:
+            servers = sorted(other for other in graph[node] if above[other] == other and other != 0)
+            if not servers:
+                raise ScenarioError(
+                    f"topology.kind: {lab.topology.kind!r} is not allowed: under protocol 'hierarchical' node "
+                    f"{node} is more than two links from node 0, the cloud; 'hierarchical' is a topology of such nodes"
+                )
+            above[node] = servers[0]
+    return above

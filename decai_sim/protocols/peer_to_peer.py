@@ -1,0 +1,104 @@
+"""What protocols without a server have in common: nodes that react to what they hear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from decai_sim.attacks.base import UpdateAttack
+from decai_sim.errors import ScenarioError
+from decai_sim.protocols.base import Lab
+from decai_sim.protocols.local_training import LocalTraining
+
+if TYPE_CHECKING:
+    from decai_sim.attacks import Attack
+    from decai_sim.defenses import Rule
+    from decai_sim.learning.jobs import Job
+    from decai_sim.protocols.peers import Peers
+
+
+class PeerToPeer(LocalTraining, abstract=True):
+    """Base of protocols whose nodes learn from each other, without a server.
+
+    A protocol says what a node does when it begins, has trained, hears from another, wakes, comes or goes. It works with handles:
+    what they stand for is computed when somebody looks.
+
+    Attributes:
+        rounds: how many rounds; of protocols that know none, a round is over when the nodes have trained once more on average.
+        evaluate_every: after how many rounds models are looked at; the rounds between have no accuracy.
+        node_tests: on how many samples of the central test set each node's own model is tried; 0: none.
+    """
+
+    relays: ClassVar[bool] = False
+    agrees: ClassVar[bool] = True
+    """Whether nodes that all reach each other hold the same model after :meth:`rounds_to_agree`, if nothing is lost: the mean."""
+    keeps_mean: ClassVar[bool] = True
+    """Whether the mean of all models changes by training alone, if nothing is lost and links lead both ways."""
+
+    rounds: int = Field(default=10, ge=1)
+    evaluate_every: int = Field(default=1, ge=1)
+    node_tests: int = Field(default=100, ge=0)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Models."""
+        return frozenset({"model"})
+
+    @property
+    def total_rounds(self) -> int:
+        """The number of rounds."""
+        return self.rounds
+
+    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
+        """Refuse what the protocol does not do: rules, and attacks on what is sent."""
+        if defense is not None:
+            raise ScenarioError(
+                f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} averages, it takes no rule"
+            )
+        if isinstance(attack, UpdateAttack):
+            raise ScenarioError(
+                f"attack.kind: {attack.kind!r} is not allowed: under protocol {self.kind!r} only attacks on data are carried out"
+            )
+
+    def run(self, lab: Lab) -> None:
+        """Run the rounds; ``rounds.accuracy`` is that of the mean of all nodes' models."""
+        from decai_sim.learning import paths
+        from decai_sim.learning.training import work_flops
+        from decai_sim.protocols.peers import Peers, checkpoint
+
+        if lab.trainer is not None:
+            with lab.trainer(lambda: checkpoint(lab)) as trainer:
+                Peers(lab, self, trainer).run()
+            return
+        problem, plan = lab.problem, self.plan()
+        each = sum(work_flops(problem, node, plan) for node in range(problem.n)) / problem.n
+        path = lab.execution.path or paths.chosen(problem, plan, self.rounds * problem.n * each)
+        with replace(lab.execution, path=path).trainer(problem, lambda: checkpoint(lab)) as trainer:
+            Peers(lab, self, trainer).run()
+
+    def rounds_to_agree(self, nodes: int) -> int:
+        """After how many rounds without training nodes that all reach each other hold the same model."""
+        return 1
+
+    # -- what nodes do ----------------------------------------------------------------------------------------------------------
+
+    def begin(self, at: Peers) -> None:
+        """The run begins."""
+        raise NotImplementedError
+
+    def trained(self, at: Peers, node: int, job: Job) -> None:
+        """``node`` has finished training."""
+
+    def received(self, at: Peers, node: int, src: int, payload: Any) -> None:
+        """``node`` has got what ``src`` sent."""
+
+    def woke(self, at: Peers, node: int, number: int) -> None:
+        """The time has come that :meth:`Peers.wake` was told of."""
+
+    def came(self, at: Peers, node: int) -> None:
+        """``node`` is there again, or for the first time."""
+
+    def left(self, at: Peers, node: int) -> None:
+        """``node`` has gone; what it was training is lost."""

@@ -1,0 +1,248 @@
+"""Protocols without a server: what each does that the others do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+import decai_sim as ds
+from decai_sim.learning.training import train_alone
+from decai_sim.protocols import ADPSGD, DPSGD, SGP, EpidemicLearning, GossipLearning, HierarchicalFederation, MoshpitSGD
+from tests.protocols.test_dpsgd import after, lab_on
+
+ALL = [
+    DPSGD(rounds=4),
+    SGP(rounds=4),
+    EpidemicLearning(rounds=4, fanout=2),
+    GossipLearning(rounds=4, period_s=1),
+    GossipLearning(rounds=4, period_s=1, exchange="push_pull"),
+    ADPSGD(rounds=4),
+    MoshpitSGD(rounds=4, group_size=3),
+    HierarchicalFederation(rounds=4),
+]
+NAMES = [f"{one.kind}-{i}" for i, one in enumerate(ALL)]
+
+
+def scenario(protocol: object, **changes: object) -> ds.Scenario:
+    topology = getattr(protocol, "example_topology", "ring")
+    return ds.Scenario(nodes=9, seed=2, task="digits", topology=topology, network="internet", protocol=protocol).but(**changes)
+
+
+def random_models(n: int, d: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+# -- all of them ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ALL, ids=NAMES)
+def test_under_churn_and_loss_all_go_on_to_their_end(protocol: ds.protocols.Protocol) -> None:
+    hard = scenario(
+        protocol,
+        network={"kind": "internet", "loss": 0.05, "retransmit": 1},
+        churn={"kind": "exponential", "mean_online_s": 1.0, "mean_offline_s": 0.5},
+        protocol__rounds=30,
+        protocol__evaluate_every=10,
+    )
+    first, again = (ds.run(hard, progress=False) for _ in range(2))
+    assert first.complete
+    assert len(first.rounds) == 30
+    assert first.trace_digest == again.trace_digest
+    assert set(first.messages["outcome"]) >= {"delivered"}
+    assert "offline" in set(first.events["kind"]) or protocol.kind == "ad_psgd"  # which is over before anybody leaves
+
+
+@pytest.mark.parametrize("protocol", ALL, ids=NAMES)
+def test_what_is_computed_does_not_depend_on_when_or_how(protocol: ds.protocols.Protocol) -> None:
+    a = ds.run(scenario(protocol), progress=False, path="stacked:4")
+    b = ds.run(scenario(protocol, protocol__evaluate_every=4), progress=False, path="alone:1")
+    assert a.trace_digest == b.trace_digest
+    assert a.model is not None
+    assert b.model is not None
+    np.testing.assert_allclose(a.model, b.model, rtol=2e-3, atol=1e-5)
+
+
+def test_anybodys_client_app_trains_without_a_server_as_ours_does_in_cohorts() -> None:
+    told: list[float] = []
+    one = scenario(DPSGD(rounds=2, lr=0.05))
+    ours = ds.flower.TaskClientApp(one.task, one.seed)
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        told.append(float(message.content["config"]["lr"]))  # type: ignore[arg-type, index]
+        return ours(message, context)
+
+    theirs, cohorts = ds.flower.run_peers(app, one), ds.run(one, progress=False)
+    assert told == [0.05] * 18
+    assert theirs.model is not None
+    assert cohorts.model is not None
+    np.testing.assert_allclose(theirs.model, cohorts.model, rtol=1e-4, atol=1e-6)
+    assert theirs.rounds["accuracy"].tolist() == pytest.approx(cohorts.rounds["accuracy"].tolist(), abs=0.01)
+    direct = ds.flower.run_peers(ours, one)
+    assert direct.trace_digest == cohorts.trace_digest
+
+
+def test_a_client_app_that_fails_is_named() -> None:
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        raise RuntimeError("no data here")
+
+    with pytest.raises(ds.ScenarioError, match=r"client_app: node \d failed: .*no data here"):
+        ds.flower.run_peers(app, scenario(DPSGD(rounds=1)))
+    with pytest.raises(ds.ScenarioError, match=r"protocol\.kind: 'federated' is not allowed"):
+        ds.flower.run_peers(app, scenario(ds.protocols.Federated()))
+
+
+# -- push-sum ------------------------------------------------------------------------------------------------------------------
+
+
+class Lopsided(ds.topologies.Topology, kind="lopsided_for_a_test"):
+    """Links that lead one way, more of them to node 0 than from it."""
+
+    def csr(self, n: int, seed: int) -> object:
+        from decai_sim.world.topologies import wiring
+
+        return wiring.from_links(n, *self._ends(n))
+
+    def at(self, n: int, seed: int, server_round: int) -> object:
+        from decai_sim.world.topologies import wiring
+
+        return wiring.from_arrows(n, *self._ends(n))
+
+    @staticmethod
+    def _ends(n: int) -> tuple[np.ndarray, np.ndarray]:
+        ring = np.arange(n)
+        return np.concatenate([ring, ring[2:]]), np.concatenate([(ring + 1) % n, np.zeros(n - 2, np.int64)])
+
+
+@pytest.fixture
+def lopsided() -> object:
+    from decai_sim.component import _FAMILIES
+
+    yield Lopsided()
+    _FAMILIES["topologies"].pop("lopsided_for_a_test", None)
+
+
+def test_push_sum_finds_the_mean_where_averaging_finds_another(lopsided: object) -> None:
+    n = 6
+    off = {}
+    for protocol in (SGP(rounds=60), DPSGD(rounds=60, weights="uniform")):
+        lab = lab_on(lopsided, n)
+        lab.world.contacts_in = lambda k: lopsided.at(n, 0, k)  # type: ignore[attr-defined, method-assign]
+        before = random_models(n, lab.problem.layout.d)
+        found = after(protocol, lab, before)
+        assert np.abs(found - found.mean(0)).max() < 1e-3  # they agree
+        off[protocol.kind] = np.abs(found.mean(0) - before.mean(0).numpy()).max()
+    assert off["sgp"] < 1e-3
+    assert off["dpsgd"] > 0.1
+
+
+# -- groups --------------------------------------------------------------------------------------------------------------------
+
+
+def test_on_a_full_grid_all_are_equal_after_as_many_rounds_as_dimensions() -> None:
+    lab = lab_on(ds.topologies.Ring(), 8)
+    before = random_models(8, lab.problem.layout.d)
+    two = after(MoshpitSGD(rounds=2, group_size=2), lab, before)
+    assert np.abs(two - two.mean(0)).max() > 0.1
+    three = after(MoshpitSGD(rounds=3, group_size=2), lab_on(ds.topologies.Ring(), 8), before)
+    np.testing.assert_allclose(three, np.tile(before.mean(0).numpy(), (8, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "size"), [(27, 3), (10, 4), (7, 7), (30, 8)])
+def test_groups_are_lines_of_a_grid(n: int, size: int) -> None:
+    protocol = MoshpitSGD(group_size=size)
+    for along in range(protocol.dimensions(n)):
+        lines: dict[int, list[int]] = {}
+        for node in range(n):
+            lines.setdefault(protocol._line(node, along, n), []).append(node)
+        assert sorted(node for line in lines.values() for node in line) == list(range(n))
+        assert all(1 <= len(line) <= size for line in lines.values())
+        step = size**along
+        assert all((b - a) % step == 0 and (b - a) // step < size for line in lines.values() for a in line for b in line if b > a)
+
+
+def test_each_byte_of_a_model_crosses_a_members_link_twice() -> None:
+    run = ds.run(scenario(MoshpitSGD(rounds=1, group_size=None), network="ideal"), progress=False)
+    d = 650
+    parts = run.messages[run.messages["kind"] == "part"]
+    assert len(parts) == 2 * 9 * 8
+    assert parts["bytes"].unique().tolist() == [256 + -(-4 * d // 9)]
+
+
+def test_who_leaves_on_the_way_fails_its_own_group_alone() -> None:
+    calm = scenario(MoshpitSGD(rounds=3, group_size=3))
+    whole = ds.run(calm, progress=False)
+    sent = whole.messages[(whole.messages["kind"] == "part") & (whole.messages["src"] == 4)]
+    run = ds.run(
+        calm.but(faults=[{"kind": "crash", "nodes": [4], "at_s": float(sent["t_sent_s"].iloc[0]) + 1e-3}]), progress=False
+    )
+    failed = run.events[run.events["kind"] == "averaging_failed"]
+    assert len(failed)
+    assert set(failed["node"]) <= {3, 5}
+    assert run.complete
+
+
+# -- clients, edge servers and a cloud ------------------------------------------------------------------------------------------
+
+
+def test_a_cloud_that_always_averages_is_federated_averaging_by_samples() -> None:
+    one = scenario(HierarchicalFederation(rounds=1, edge_rounds=1), network="ideal", nodes=7)
+    from decai_sim.learning.problem import Problem
+    from decai_sim.seeding import Streams
+
+    problem = Problem(one.task, 7, Streams(one.seed))
+    rows = torch.stack([train_alone(problem, problem.initial(), node, 1, one.protocol.plan()).row for node in range(7)])
+    weights = torch.as_tensor(problem.n_samples / problem.n_samples.sum(), dtype=torch.float32)
+    twice = ds.run(one.but(protocol__rounds=2), progress=False)
+    second = (weights[:, None] * rows).sum(0)
+    again = torch.stack([train_alone(problem, second, node, 2, one.protocol.plan()).row for node in range(7)])
+    assert twice.model is not None
+    # The record is made when all have trained twice, before the second average is handed down.
+    np.testing.assert_allclose(twice.model, again.mean(0).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_nodes_far_from_the_cloud_are_refused() -> None:
+    with pytest.raises(ds.ScenarioError, match=r"topology\.kind: 'ring' is not allowed: .* more than two links from node 0"):
+        ds.run(scenario(HierarchicalFederation(rounds=1), topology="ring"), progress=False)
+
+
+# -- nobody waits --------------------------------------------------------------------------------------------------------------
+
+
+def test_who_averages_asynchronously_keeps_its_pace_beside_stragglers() -> None:
+    slow = [{"kind": "slow_links", "nodes": [0], "factor": 50}]
+    seconds = {}
+    for protocol in (ADPSGD(rounds=8), DPSGD(rounds=8)):
+        task = {"kind": "digits", "model": {"kind": "mlp", "hidden": [64]}}
+        runs = [ds.run(scenario(protocol, task=task, faults=faults), progress=False) for faults in ([], slow)]
+        seconds[protocol.kind] = runs[1].rounds["t_s"].iloc[-1] / runs[0].rounds["t_s"].iloc[-1]
+        waited = runs[1].models["waited_s"].max()
+        assert (waited == 0) == (protocol.kind == "ad_psgd")
+    assert seconds["ad_psgd"] < 1.2
+    assert seconds["dpsgd"] > 2
+
+
+def test_gossip_merges_by_age() -> None:
+    run = ds.run(scenario(GossipLearning(rounds=3, period_s=1)), progress=False)
+    sent = run.messages[run.messages["kind"] == "model"]
+    assert sent.groupby("src").size().max() <= np.ceil(run.rounds["t_s"].iloc[-1]) + 1
+    both = ds.run(scenario(GossipLearning(rounds=3, period_s=1, exchange="push_pull")), progress=False)
+    assert both.rounds["t_s"].iloc[-1] < run.rounds["t_s"].iloc[-1]  # each exchange makes two nodes train
+
+
+def test_others_are_drawn_anew_each_round() -> None:
+    run = ds.run(scenario(EpidemicLearning(rounds=3, fanout=2)), progress=False)
+    sent = run.messages[run.messages["kind"] == "model"].copy()
+    sent["round"] = sent.groupby("src").cumcount() // 2
+    pairs = [set(zip(one["src"], one["dst"], strict=True)) for _, one in sent.groupby("round")]
+    assert [len(one) for one in pairs] == [18, 18, 18]
+    assert pairs[0] != pairs[1] != pairs[2]
+    with pytest.raises(ds.ScenarioError, match=r"protocol\.fanout: 9 is not allowed: must be below nodes = 9"):
+        ds.run(scenario(EpidemicLearning(fanout=9)), progress=False)
