@@ -10,7 +10,7 @@ from decai_sim.learning.cohort import Cohort, Together, train_together
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
 from decai_sim.learning.training import Memory, Plan
-from decai_sim.learning.values import Mix, Value, mix, row_of, waves
+from decai_sim.learning.values import Known, Mix, Value, mix, row_of, waves
 
 if TYPE_CHECKING:
     import torch
@@ -171,3 +171,5 @@ def _settle(jobs: Sequence[Job], done: Together, store: Store, states: dict[int,
                 job.memory[name] = row
     for job in jobs:
         job.before = None
+        if isinstance(job.start, Value):
+            job.start = Known(row_of(job.start))  # and not what that came of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from decai_sim.errors import ScenarioError
 from decai_sim.learning.values import Mix, Value
@@ -50,7 +50,18 @@ class DPSGD(InRounds, kind="dpsgd"):
     examples = ({}, {"weights": "uniform"})
 
     weights: Literal["metropolis", "uniform"] = "metropolis"
-    edge_weights: tuple[tuple[int, int, float], ...] = Field(default=())
+    edge_weights: tuple[tuple[int, int, Annotated[float, Field(gt=0, le=1)]], ...] = Field(default=())
+
+    @field_validator("edge_weights")
+    @classmethod
+    def _no_more_than_all(cls, weights: tuple[tuple[int, int, float], ...]) -> tuple[tuple[int, int, float], ...]:
+        if len({(node, other) for node, other, _ in weights}) < len(weights):
+            raise ValueError("each link once")
+        for node in {node for node, _, _ in weights}:
+            total = sum(weight for one, _, weight in weights if one == node)
+            if total > 1 + 1e-9:
+                raise ValueError(f"weights of node {node} are {total:g} together: at most 1, what is left is for itself")
+        return weights
 
     def prepare(self, at: Peers) -> None:
         """Look at the topology, and at weights of one's own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -40,8 +40,9 @@ class _State:
         round: which of its edge server's rounds each is in.
         got: what an edge server has of its nodes, in this round.
         gone_up: the average an edge server has sent to the cloud, until it gets an answer.
-        cloud_round: which of its own rounds the cloud is in.
         at_cloud: what the cloud has of edge servers in it.
+        at_work: which round's model each is training, or has trained last.
+        since_s: when those who wait for the next model had trained.
     """
 
     turns: Turns
@@ -50,8 +51,9 @@ class _State:
     round: list[int]
     got: dict[int, dict[int, _Sent]]
     gone_up: dict[int, Value]
-    cloud_round: int
     at_cloud: dict[int, _Sent]
+    at_work: list[int]
+    since_s: dict[int, float] = field(default_factory=dict)
 
 
 class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
@@ -63,6 +65,8 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
     Deviations: cloud and edge servers have data of their own and train as clients do; the cloud's are an edge server's of its
     own. Who averages waits for those below that are there, and no longer than ``deadline_s``. Clients whose edge server is
     away wait for it; an edge server goes on without a cloud.
+    Who comes back trains the model it had until it is handed another; what was trained of a model that has been replaced
+    meanwhile is not used.
 
     Attributes:
         edge_rounds: how many times edge servers average between two averages of the cloud, κ2.
@@ -90,9 +94,9 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
         below: dict[int, list[int]] = {}
         for node, server in enumerate(above):
             below.setdefault(server, []).append(node)
-        at.state = _State(Turns(at), above, below, [1] * at.n, {server: {} for server in below}, {}, 1, {})
+        at.state = _State(Turns(at), above, below, [1] * at.n, {server: {} for server in below}, {}, {}, [1] * at.n)
         for node in at.here():
-            at.train(node, at.models[node])
+            self._train(at, node)
 
     def came(self, at: Peers, node: int) -> None:
         """Take up the round that the edge server is in; an edge server begins a new one for all its nodes."""
@@ -101,11 +105,12 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
             self._down(at, node, at.models[node])
             return
         state.round[node] = state.round[state.above[node]]
-        at.train(node, at.models[node])
+        self._train(at, node)
 
     def left(self, at: Peers, node: int) -> None:
         """Nobody waits for it any more; what an edge server or the cloud had been told is lost."""
         state: _State = at.state
+        self._waited(at, node)
         if node in state.below:
             state.got[node] = {}
             state.gone_up.pop(node, None)
@@ -119,7 +124,12 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
     def trained(self, at: Peers, node: int, job: Job) -> None:
         """Tell the edge server, which may be oneself."""
         state: _State = at.state
+        if state.at_work[node] != state.round[node]:  # it has been handed the next model meanwhile
+            self._train(at, node)
+            at.state.turns.count(node)
+            return
         at.models[node] = job
+        state.since_s[node] = at.now
         sent = _Sent(job, state.round[node], max(1.0, float(at.lab.problem.n_samples[node])))
         server = state.above[node]
         if server == node:
@@ -139,9 +149,10 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
         elif src == state.above[node]:
             state.round[node] = payload.round
             at.models[node] = payload.model
+            self._waited(at, node)
             if at.busy[node] is None:
-                at.train(node, payload.model)
-        elif node in state.gone_up:
+                self._train(at, node)
+        elif node in state.gone_up and payload.round == state.round[node]:
             self._down(at, node, payload.model)
 
     def woke(self, at: Peers, node: int, number: int) -> None:
@@ -206,9 +217,11 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
             return
         if not late and any(server not in got and at.online[server] for server in state.below):
             return
-        model, servers = _mean(got), sorted(got)
+        model = _mean(got)
         state.at_cloud = {}
-        at.send(0, [server for server in servers if server != 0 and at.online[server]], _Sent(model, 0, up=False))
+        for server, sent in sorted(got.items()):
+            if server != 0 and at.online[server]:
+                at.send(0, [server], _Sent(model, sent.round, up=False))
         if 0 in state.gone_up:
             self._down(at, 0, model)
 
@@ -216,12 +229,25 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
         """An edge server hands its nodes the model of the next round."""
         state: _State = at.state
         state.gone_up.pop(server, None)
+        state.got[server] = {}
         state.round[server] += 1
+        self._waited(at, server)
         at.models[server] = model
         others = [node for node in state.below[server] if node != server and at.online[node]]
         at.send(server, others, _Sent(model, state.round[server], up=False))
         if at.online[server] and at.busy[server] is None:
-            at.train(server, model)
+            self._train(at, server)
+
+    @staticmethod
+    def _train(at: Peers, node: int) -> None:
+        at.state.at_work[node] = at.state.round[node]
+        at.train(node, at.models[node])
+
+    @staticmethod
+    def _waited(at: Peers, node: int) -> None:
+        """A node goes on, after it had trained."""
+        state: _State = at.state
+        at.waited_s[node] += at.now - state.since_s.pop(node, at.now)
 
 
 def _mean(got: dict[int, _Sent]) -> Mix:

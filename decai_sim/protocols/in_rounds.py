@@ -40,6 +40,7 @@ class Steps:
     Attributes:
         round: which round each node is in.
         joined: the round in which each took up work for the last time.
+        sent: the last round in which each has sent.
         trained: what each has trained in its round and has not combined yet; None: it is training, or away.
         since_s: when it had.
         missing: those it still waits for.
@@ -54,6 +55,7 @@ class Steps:
 
     round: list[int]
     joined: list[int]
+    sent: list[int]
     trained: list[Value | None]
     since_s: list[float]
     missing: list[set[int]]
@@ -72,7 +74,7 @@ class InRounds(PeerToPeer, abstract=True):
 
     Nobody waits for the slowest of all, only for those it hears from: a node may be as many rounds ahead of another as there are
     links between them. A node knows which of the others are there, as their connections close when they go, and does not wait for
-    those that are not. One that comes back goes on in the latest round that anybody is in, with the model it has.
+    those that are not. One that comes back goes on in the first round in which nobody has sent yet, with the model it has.
 
     Attributes:
         deadline_s: longest a node waits for others after it has trained, virtual seconds; what comes later is not used.
@@ -117,6 +119,7 @@ class InRounds(PeerToPeer, abstract=True):
         at.state = Steps(
             round=[0] * n,
             joined=[1] * n,
+            sent=[0] * n,
             trained=[None] * n,
             since_s=[0.0] * n,
             missing=[set() for _ in range(n)],
@@ -135,6 +138,7 @@ class InRounds(PeerToPeer, abstract=True):
         """Send what came of it, and wait for others."""
         steps: Steps = at.state
         number = steps.round[node]
+        steps.sent[node] = number
         steps.replied.setdefault(number, []).append(node)
         receivers, senders = self.links(at, number)
         to = [other for other in receivers[node] if at.online[other]]
@@ -170,10 +174,9 @@ class InRounds(PeerToPeer, abstract=True):
             self._combine(at, node)
 
     def came(self, at: Peers, node: int) -> None:
-        """Go on where the others are."""
+        """Go on in the first round in which nobody has sent yet: what was sent before has not come here."""
         steps: Steps = at.state
-        latest = max((number for number, many in steps.online.items() if many), default=0)
-        number = max(latest, steps.round[node], 1)
+        number = 1 + max(len(at.lab.rounds), steps.sent[node], *(steps.sent[other] for other in at.here()))
         steps.joined[node] = number
         self._start(at, node, number)
 

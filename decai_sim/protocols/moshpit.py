@@ -127,8 +127,8 @@ class MoshpitSGD(InRounds, kind="moshpit"):
         if group is None:
             self._forget(state, number)
             group = state.groups[key] = _Group(sorted({node, *heard}))
-        alone = group.failed or node not in group.members or len(group.members) == 1
-        if alone or any(not at.online[other] for other in group.members):
+        group.failed |= any(not at.online[other] for other in group.members)
+        if group.failed or node not in group.members or len(group.members) == 1:
             self.finish(at, node, own)
             return
         state.of[node], group.models[node] = group, own

@@ -82,6 +82,7 @@ class Peers:
         flops = np.array([work_flops(problem, node, self.plan) for node in range(self.n)])
         self._work_s = np.maximum(flops / np.array(world.flops_per_s), LEAST_WORK_S)
 
+        self._smallest = self.nbytes if protocol.kinds == {"model"} else 1
         self._box = self._bulk.open(self._arrived)
         self._bulk.look_ahead(self._least_s())
         self._train, self._wake = (self._bulk.kind(self._box, name) for name in (_TRAIN, _WAKE))
@@ -90,7 +91,7 @@ class Peers:
         self._kept = 1024  # how many payloads there may be before those that nobody will get are looked for
         self._out: dict[str, _Out] = {}
         self._reminders: list[tuple[float, int, int, int]] = []
-        self._soon: list[tuple[float, int, int, int, int]] | None = None  # what comes of a stretch's arrivals within it; a heap
+        self._soon: list[tuple[float, int, int, int]] | None = None  # what comes of a stretch's arrivals within it; a heap
         self._over = False
         world.nodes.on_online.append(self._came)
         world.nodes.on_offline.append(self._left)
@@ -109,9 +110,13 @@ class Peers:
         out = self._out.get(kind)
         if out is None:
             out = self._out[kind] = _Out()
-        before = len(out.to)
+        size, before = self.nbytes if nbytes is None else nbytes, len(out.to)
+        if size < self._smallest:
+            raise ValueError(
+                f"nbytes: {size!r} is not allowed: {self.protocol.kind!r} says by its kinds that it sends models alone"
+            )
         out.to.extend(to)
-        out.said.append((self.now, src, self.nbytes if nbytes is None else nbytes, self.post(payload), len(out.to) - before))
+        out.said.append((self.now, src, size, self.post(payload), len(out.to) - before))
 
     def train(self, node: int, start: Value) -> None:
         """Let ``node`` train from ``start``, now; the protocol's ``trained`` is called when it has.
@@ -203,23 +208,31 @@ class Peers:
         payloads = [self._payloads.get(item) for item in arrivals.item.tolist()]
         for payload, t_s, kind, dst, item, src in zip(payloads, *(column.tolist() for column in columns), strict=True):
             while soon and soon[0][0] < t_s:
-                self._happen(*heappop(soon)[:4])
+                self._due(*heappop(soon))
             self._happen(t_s, kind, dst, item, src, payload)
         while soon:
-            self._happen(*heappop(soon)[:4])
+            self._due(*heappop(soon))
         self._soon = None
         self._leave()
         if len(self._payloads) > self._kept:
             self._tidy()
 
-    def _happen(self, t_s: float, kind: int, node: int, number: int, src: int = -1, payload: Any = None) -> None:
+    def _due(self, t_s: float, kind: int, node: int, number: int) -> None:
+        self._happen(t_s, kind, node, number, -1, self._payloads[number])
+
+    def _happen(self, t_s: float, kind: int, node: int, number: int, src: int, payload: Any) -> None:
         if self._over:
             return
         self.now = t_s
-        if kind == self._train:
-            self._trained(node)
-        elif kind == self._wake:
-            self.protocol.woke(self, node, number)
+        if kind in (self._train, self._wake):
+            self._payloads.pop(number, None)
+            session, about = payload
+            if session != self.world.nodes.session[node]:
+                return  # it left at the very moment it was told, and is back
+            if kind == self._train:
+                self._trained(node)
+            else:
+                self.protocol.woke(self, node, about)
         else:
             self.protocol.received(self, node, src, payload)
 
@@ -247,11 +260,11 @@ class Peers:
         self._leave()
 
     def _remind(self, t_s: float, kind: int, node: int, number: int) -> None:
+        due = self.post((self.world.nodes.session[node], number))
         if self._soon is not None and t_s <= self.world.clock.now:
-            heappush(self._soon, (t_s, kind, node, number, self._numbers))
-            self._numbers += 1
+            heappush(self._soon, (t_s, kind, node, due))
         else:
-            self._reminders.append((t_s, kind, node, number))
+            self._reminders.append((t_s, kind, node, due))
 
     def _leave(self) -> None:
         """Send what has been collected."""
@@ -271,16 +284,16 @@ class Peers:
     def _least_s(self) -> float:
         """What no message takes less than: its link's latency, and where it does not queue at its receiver, its transmission."""
         paths, links = self.world.paths, self.world.links
-        smallest = self.nbytes if self.protocol.kinds == {"model"} else ENVELOPE_BYTES
         passes_s = 0.0
         if paths.queueing == "uplink" and links.chunk_bytes is None:
-            passes_s = smallest * float(np.sort(np.maximum(links.up_s, links.down_s)[:-1])[:2].max())
+            passes_s = self._smallest * max(float(links.up_s[:-1].min()), float(links.down_s[:-1].min()))
         return paths.least_s() + 0.999 * passes_s
 
     def _tidy(self) -> None:
         """Let go of payloads that nobody will get any more."""
         wanted = self._bulk.under_way(self._box)
         wanted.update(item for one in self._out.values() for _, _, _, item, _ in one.said)
+        wanted.update(number for *_, number in [*self._reminders, *(self._soon or ())])
         self._payloads = {number: payload for number, payload in self._payloads.items() if number in wanted}
         self._kept = max(1024, 2 * len(self._payloads))
 

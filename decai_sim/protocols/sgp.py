@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from decai_sim.protocols.peers import Peers
 
 
+LEAST_WEIGHT = 0.1
+"""Who has less gives nothing away; ours."""
+
+
 class SGP(InRounds, kind="sgp"):
     """Each node holds a sum of shares of models and the sum of the shares' weights; their ratio is its model.
 
@@ -23,7 +27,9 @@ class SGP(InRounds, kind="sgp"):
     Source: Assran, Loizou, Ballas & Rabbat, "Stochastic gradient push for distributed deep learning" (ICML 2019), Algorithm 1;
     push-sum after Kempe, Dobra & Gehrke, "Gossip-based computation of aggregate information" (FOCS 2003).
     Assumes: a node waits for those it hears from, no longer than its deadline. What comes later is added when it comes.
-    Deviations: nodes train for whole epochs between exchanges. A share that is lost takes its weight with it: the ratios stay
+    Deviations: nodes train for whole epochs between exchanges. A node whose weight has fallen below a tenth, because those it
+    hears from have gone, keeps all of it until more has come: what training changes is divided by the weight. A share that is
+    lost takes its weight with it: the ratios stay
     averages of models, of fewer.
 
     Example:
@@ -51,6 +57,9 @@ class SGP(InRounds, kind="sgp"):
         """Equal shares, one of which stays here."""
         sums: _Sums = at.state.more
         share = 1 / (1 + len(to))
+        if sums.w[node] < LEAST_WEIGHT:
+            to.clear()
+            share = 1.0
         sums.x[node], sums.w[node] = Mix([(model, share)]), share * sums.w[node]
         return Sent(number, sums.x[node], sums.w[node])
 
@@ -63,6 +72,12 @@ class SGP(InRounds, kind="sgp"):
     def late(self, at: Peers, node: int, sent: Sent) -> None:
         """Add it all the same."""
         self._add(at.state.more, node, [sent])
+
+    def came(self, at: Peers, node: int) -> None:
+        """What came late before it left counts, too."""
+        sums: _Sums = at.state.more
+        at.models[node] = Mix([(sums.x[node], 1 / sums.w[node])])
+        super().came(at, node)
 
     @staticmethod
     def _add(sums: _Sums, node: int, heard: list[Sent]) -> None:

@@ -134,9 +134,8 @@ class World:
     def contacts_in(self, server_round: int) -> sp.csr_array:
         """As :attr:`contacts`, in a round that nodes count for themselves, whatever the time is; links are in use from now on."""
         self._in_use = True
-        if not self._varies:
+        if self._topology is None:
             return self.contacts
-        assert self._topology is not None
         contacts = self._topology.at(self.n, self._topology_seed, server_round)
         for change in self._changes:
             contacts = change(contacts)

@@ -134,13 +134,36 @@ def test_push_sum_finds_the_mean_where_averaging_finds_another(lopsided: object)
     off = {}
     for protocol in (SGP(rounds=60), DPSGD(rounds=60, weights="uniform")):
         lab = lab_on(lopsided, n)
-        lab.world.contacts_in = lambda k: lopsided.at(n, 0, k)  # type: ignore[attr-defined, method-assign]
         before = random_models(n, lab.problem.layout.d)
         found = after(protocol, lab, before)
         assert np.abs(found - found.mean(0)).max() < 1e-3  # they agree
         off[protocol.kind] = np.abs(found.mean(0) - before.mean(0).numpy()).max()
     assert off["sgp"] < 1e-3
     assert off["dpsgd"] > 0.1
+
+
+def test_static_directed_links_lead_one_way() -> None:
+    run = ds.run(scenario(SGP(rounds=1), topology={"kind": "exponential", "directed": True}, nodes=16), progress=False)
+    sent = run.messages[run.messages["src"] == 0]
+    assert sorted(sent["dst"]) == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("topology", ["one_peer_exponential", {"kind": "exponential", "directed": True}])
+def test_push_sum_goes_on_when_those_it_hears_from_have_gone(topology: object) -> None:
+    gone = [{"kind": "crash", "nodes": list(range(8, 16)), "at_s": 0.2}]
+    run = ds.run(scenario(SGP(rounds=60, evaluate_every=20), topology=topology, nodes=16, faults=gone), progress=False)
+    assert run.complete
+    assert run.rounds["loss"].iloc[-1] < 2
+    assert np.isfinite(run.models["distance"]).all()
+
+
+@pytest.mark.parametrize("protocol", [one for one in ALL if isinstance(one, ds.protocols.InRounds)], ids=lambda one: one.kind)
+def test_nobody_waits_in_vain_for_who_has_come_back(protocol: ds.protocols.Protocol) -> None:
+    away = [{"kind": "crash", "nodes": [4], "at_s": 0.25, "for_s": 0.3}]
+    run = ds.run(scenario(protocol, faults=away, protocol__rounds=20), progress=False)
+    assert run.complete
+    assert run.rounds["t_s"].iloc[-1] < 60
+    assert run.models["waited_s"].max() < 60
 
 
 # -- groups --------------------------------------------------------------------------------------------------------------------
