@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from decai_sim.learning import paths
 from decai_sim.learning.execution import Execution
 from decai_sim.learning.journal import Journal
 from decai_sim.protocols.base import Lab
+from decai_sim.protocols.served import Served
 from decai_sim.scenario import Scenario
 from decai_sim.seeding import Streams
 from decai_sim.viz import figures
@@ -47,17 +49,23 @@ if TYPE_CHECKING:
 
 STALLED = "the run stalled"
 """How the warning of it begins."""
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops")
 _MODEL_COLUMNS = {
     "round": int,
     "t_s": float,
     "node": int,
+    "online": bool,
     "accuracy": float,
     "distance": float,
     "updates": int,
     "waited_s": float,
 }
+_HOP_COLUMNS = {"round": int, "t_s": float, "hop": int, "accuracy": float, "tried": int}
+_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS}
+"""Frames that runs saved by earlier versions lack; they are empty then."""
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
+_LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
+"""What of nodes' models a map shows, and where levels end, as shares of the largest value."""
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
 
 
@@ -71,8 +79,9 @@ class Run:
         scenario: what was run.
         rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down``; bytes are cumulative and
             count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers among the replies.
-        nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down``; ``adversary`` is the
-            kind of network adversary that a node is, or None.
+        nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down,
+            own_accuracy``; ``adversary`` is the kind of network adversary that a node is, or None; ``own_accuracy`` that of the
+            last model on the node's own test samples with the parameters that the node keeps, where there are such.
         events: ``t_s, node, kind, detail``.
         messages: ``t_sent_s, t_delivered_s, src, dst, kind, bytes, outcome``; the server is node −1. Of more than four million
             messages every second, fourth, … is kept: ``messages.attrs["every"]`` says which.
@@ -82,10 +91,16 @@ class Run:
         detections: what failure detectors found: ``t_s, observer, node, state, wrong, delay_s, first``. State ``suspect``: the
             observer (−1: the server) has not heard of the node for too long; ``dead``: it has given it up. ``wrong``: the node
             was there; otherwise ``delay_s`` says for how long it had been gone, and ``first`` that nobody had found out before.
-        models: how each node's own model did, where there is no server: ``round, t_s, node, accuracy, distance, updates,
-            waited_s``. ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all;
-            ``distance`` that from the mean of all models (Euclidean); ``updates`` how often the node has trained, and
-            ``waited_s`` how long it has waited for others, so far.
+        models: how each node's own model did, where there is no server: ``round, t_s, node, online, accuracy, distance,
+            updates, waited_s``. ``online``: whether the node was there when the last of the others had finished the round;
+            ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all; ``distance`` that from
+            the mean of the models of those that were there (Euclidean), which ``rounds.accuracy`` is of; ``updates`` how often
+            the node has trained, and ``waited_s`` how long it has waited for others, so far.
+        hops: how far knowledge has come, where there is no server: ``round, t_s, hop, accuracy, tried``. A row is about all
+            nodes and the test samples of the classes that somebody ``hop`` links away holds, and nobody nearer (0: the node
+            itself), as links lead; ``accuracy`` is that of the nodes' own models, ``tried`` how often one was tried on one
+            sample. Under protocols that use no links everybody is one hop away; of links that change from round to round nothing
+            is said.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -101,6 +116,7 @@ class Run:
     traffic: pd.DataFrame
     detections: pd.DataFrame
     models: pd.DataFrame
+    hops: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -171,17 +187,37 @@ class Run:
         median_s = self.propagation()["t50_s"].median()
         return f"half of the nodes reached in {median_s:.3g} s" if math.isfinite(median_s) else "half of the nodes not reached"
 
-    def replay(self) -> Replay:
-        """What state every node was in when: online, informed, training, rejected by the rule; for the network view.
+    def replay(self, show: str = "states") -> Replay:
+        """What state every node was in when, or what its model was like; for the network view.
 
         Network adversaries are marked as Byzantine.
+
+        Args:
+            show: ``states``: online, informed, training, rejected by the rule; ``distance``: how far each node's model is from
+                the mean of all, beside the largest distance of the run; ``accuracy``: how well it does. The last two are those of
+                :attr:`models`, of protocols without a server.
+
+        Raises:
+            ScenarioError: there is no such thing to show.
         """
         from decai_sim.viz.replay import Replay
 
         byzantine = self.nodes["byzantine"].to_numpy(dtype=bool)
         if "adversary" in self.nodes:  # not in runs saved before there was the column
             byzantine = byzantine | self.nodes["adversary"].notna().to_numpy()
-        return Replay.of(self.events, byzantine, self.provenance["virtual_s"], self.rounds["t_s"].to_numpy())
+        end_s = self.provenance["virtual_s"]
+        if show == "states":
+            return Replay.of(self.events, byzantine, end_s, self.rounds["t_s"].to_numpy())
+        if show not in _LEVELS:
+            raise ScenarioError(f"show: {show!r} is not allowed: choose from states, {', '.join(_LEVELS)}")
+        values = self.models.rename(columns={show: "value"})[["t_s", "node", "value"]]
+        if values["value"].dropna().empty:
+            raise ScenarioError(f"show: {show!r} is not allowed: there is no {show} of each node's own model in this run")
+        edges = [share * float(values["value"].max()) for share in _LEVELS[show]]
+        ends = [f"{edge:.2g}" for edge in edges]
+        between = [f"{low} to {high}" for low, high in itertools.pairwise(ends)]
+        names = [f"{show} {range_}" for range_ in (f"below {ends[0]}", *between, f"from {ends[-1]}")]
+        return Replay.of_levels(self.events, byzantine, values, edges, names, end_s)
 
     def online(self) -> pd.DataFrame:
         """How many nodes were online when: ``t_s, online``, a row for every change, the first at 0."""
@@ -252,7 +288,7 @@ class Run:
             news[int(str(item).removeprefix("item "))] = int(origin), began_s, delays
         return news
 
-    def network_view(self, title: str = "") -> NetworkView:
+    def network_view(self, title: str = "", show: str = "states") -> NetworkView:
         """An interactive map of the network that replays the run; see :class:`~decai_sim.viz.network_view.NetworkView`.
 
         A topology that the protocol does not use is drawn all the same, and the caption says so; one that has no graph on so many
@@ -260,38 +296,46 @@ class Run:
 
         Args:
             title: shown above.
+            show: what colours mean, as for :meth:`replay`.
 
         Raises:
-            ScenarioError: a file of the scenario cannot be read here.
+            ScenarioError: a file of the scenario cannot be read here, or there is no such thing to show.
         """
         from decai_sim.viz.network_view import NetworkView
 
         scenario, kind = self.scenario, self.scenario.topology.kind.replace("_", " ")
         used = scenario.protocol.uses_topology
+        talks = (
+            "all nodes talk to a server"
+            if isinstance(scenario.protocol, Served)
+            else "nodes talk to others that the protocol draws"
+        )
         graph: Any
         try:
             graph = scenario.graph()
             varies = "; they change as the run goes on, drawn as at its beginning" if scenario.topology.time_varying else ""
-            caption = f"Links: {kind}{varies if used else '; not used here, where all nodes talk to a server'}."
+            caption = f"Links: {kind}{varies if used else '; not used here, where ' + talks}."
         except ScenarioError as error:
             if used:
                 raise
-            graph, caption = (scenario.nodes, []), f"No links ({error}). All nodes talk to a server."
+            graph, caption = (scenario.nodes, []), f"No links ({error}): {talks}."
         problem = self._problem()
         return NetworkView(
             graph,
             nodes=self.nodes,
             class_counts=None if problem is None else problem.class_counts(),
             class_names=None if problem is None else problem.class_names,
-            replay=self.replay(),
+            replay=self.replay(show),
             title=title,
             caption=caption,
         )
 
     def node_accuracy(self) -> pd.Series:
-        """How well the final model does on each node's own samples, 0…1: who is served, and who is not.
+        """How well the final model does on each node's own test samples, 0…1: who is served, and who is not.
 
-        Samples are those of the scenario's data before any attack on them; a node without samples has no accuracy (NaN).
+        Where nodes keep parameters of their own (``protocol.personal``) each is tested with these. Test samples are those of the
+        task's ``holdout``, or a natural client's own, or else what the node trains on, before any attack on them; a node without
+        any has no accuracy (NaN).
 
         Raises:
             ScenarioError: the run has no single final model of the scenario's task.
@@ -304,10 +348,41 @@ class Run:
         """
         import torch
 
+        from decai_sim.learning.evaluation import one_for_all
+
+        if "own_accuracy" in self.nodes and self.nodes["own_accuracy"].notna().any():
+            return pd.Series(self.nodes["own_accuracy"].to_numpy(), name="accuracy").rename_axis("node")
         problem = self._problem()
         if self.model is None or problem is None:
             raise ScenarioError("node_accuracy: this run has no single final model of its scenario's task")
-        return pd.Series(problem.node_accuracy(torch.as_tensor(self.model)), name="accuracy").rename_axis("node")
+        accuracy, _ = one_for_all(problem, torch.as_tensor(self.model), problem.own_tests)
+        return pd.Series(accuracy, name="accuracy").rename_axis("node")
+
+    def worst_decile(self) -> float:
+        """Mean accuracy of the tenth of the nodes, rounded up, whose accuracy is least.
+
+        Of :meth:`node_accuracy`; where there is no server, of the own models of the nodes that were there at the end, on test
+        samples that are the same for all. The measure of Li, Sanjabi, Beirami & Smith, "Fair resource allocation in federated
+        learning" (ICLR 2020), Table 1.
+
+        Raises:
+            ScenarioError: no node's accuracy is known.
+
+        Example:
+            >>> import decai_sim as ds
+            >>> scenario = ds.Scenario(nodes=20, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
+            >>> run = ds.run(scenario, progress=False)
+            >>> run.worst_decile() == run.node_accuracy().nsmallest(2).mean()
+            True
+        """
+        if len(self.models):
+            last = self.models[(self.models["round"] == self.models["round"].iloc[-1]) & self.models["online"]]
+            known = last["accuracy"].dropna()
+        else:
+            known = self.node_accuracy().dropna()
+        if known.empty:
+            raise ScenarioError("worst_decile: no node's accuracy is known")
+        return float(known.nsmallest(-(-len(known) // 10)).mean())
 
     def _problem(self) -> Problem | None:
         """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
@@ -376,11 +451,16 @@ class Run:
             ScenarioError: there is no complete set of files.
         """
         folder = Path(folder)
-        missing = [name for name in ("provenance.json", *(f"{f}.parquet" for f in FRAMES)) if not (folder / name).is_file()]
+        there = [name for name in FRAMES if (folder / f"{name}.parquet").is_file()]
+        wanted = [name for name in FRAMES if name not in _LATER]
+        missing = [f"{name}.parquet" for name in wanted if name not in there]
+        if not (folder / "provenance.json").is_file():
+            missing = ["provenance.json", *missing]
         if missing:
             raise ScenarioError(f"{folder}: is not a saved run: {', '.join(missing)} missing")
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+        frames = {name: _stacked([], {"run_id": object, **columns}) for name, columns in _LATER.items()}
+        frames |= {name: pd.read_parquet(folder / f"{name}.parquet") for name in there}
         model = folder / "model.npy"
         return cls(
             scenario=Scenario.model_validate(provenance["scenario"]),
@@ -677,13 +757,15 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
                 "online_s": world.nodes.online_s(),
                 "bytes_up": world.links.bytes_up[:-1],
                 "bytes_down": world.links.bytes_down[:-1],
+                "own_accuracy": np.nan if lab.own_accuracy is None else lab.own_accuracy,
             }
         ),
         "events": events,
         "messages": world.trace.messages(),
         "traffic": world.trace.traffic(),
         "detections": world.watch().detections(),
-        "models": _models(lab),
+        "models": _stacked(lab.models, _MODEL_COLUMNS),
+        "hops": _stacked(lab.hops, _HOP_COLUMNS),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)
@@ -703,9 +785,9 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
 
 
-def _models(lab: Lab) -> pd.DataFrame:
-    none = pd.DataFrame({name: np.zeros(0, dtype) for name, dtype in _MODEL_COLUMNS.items()})
-    return pd.concat([pd.DataFrame(one) for one in lab.models], ignore_index=True) if lab.models else none
+def _stacked(parts: list[dict[str, Any]], columns: dict[str, type]) -> pd.DataFrame:
+    none = pd.DataFrame({name: np.zeros(0, dtype) for name, dtype in columns.items()})
+    return pd.concat([pd.DataFrame(one) for one in parts], ignore_index=True) if parts else none
 
 
 def _adversaries(events: pd.DataFrame, n: int) -> list[str | None]:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 import decai_sim as ds
 from decai_sim.flower import handoff
+from decai_sim.learning.evaluation import one_for_all
 from decai_sim.learning.problem import Problem
 from decai_sim.viz import palette
 
@@ -61,7 +62,7 @@ def test_frames_have_the_promised_columns_and_one_row_a_round_and_node(result: d
         ],
         "nodes": [
             *("run_id", "node", "region", "device", "byzantine", "adversary"),
-            *("n_samples", "online_s", "bytes_up", "bytes_down"),
+            *("n_samples", "online_s", "bytes_up", "bytes_down", "own_accuracy"),
         ],
         "events": ["run_id", "t_s", "node", "kind", "detail"],
         "messages": ["run_id", "t_sent_s", "t_delivered_s", "src", "dst", "kind", "bytes", "outcome"],
@@ -490,7 +491,8 @@ def test_data_are_those_before_any_attack_on_them() -> None:
     scenario = ds.Scenario(nodes=5, task="digits", protocol={"kind": "federated", "rounds": 1, "fraction": 1})
     run = ds.run(scenario.but(attack={"kind": "label_flip", "fraction": 0.4}), progress=False)
     model = torch.tensor(run.model)
-    np.testing.assert_array_equal(run.node_accuracy(), laid_out(ds.run(scenario, progress=False)).node_accuracy(model))
+    clean = laid_out(run)
+    np.testing.assert_array_equal(run.node_accuracy(), one_for_all(clean, model, clean.samples)[0])
 
 
 def test_class_counts_count_every_sample_once(uneven: ds.Run) -> None:
@@ -503,6 +505,45 @@ def test_class_counts_count_every_sample_once(uneven: ds.Run) -> None:
     for row, mine in zip(counts.tolist(), problem.samples, strict=True):
         tally = Counter(labels[index] for index in mine.tolist())
         assert row == [tally[label] for label in range(10)]
+
+
+def test_nodes_that_keep_parameters_are_tested_with_them() -> None:
+    scenario = ds.Scenario(
+        nodes=12,
+        seed=3,
+        task={
+            "kind": "digits",
+            "partition": {"kind": "pathological", "classes_per_node": 2},
+            "holdout": 0.3,
+            "model": {"kind": "mlp", "hidden": [12]},
+        },
+        protocol={"kind": "federated", "rounds": 8, "fraction": 0.5, "personal": ["3."], "lr": 0.1, "local_epochs": 3},
+    )
+    run, shared = (ds.run(one, progress=False) for one in (scenario, scenario.but(protocol__personal=[])))
+    accuracy = run.node_accuracy()
+    assert accuracy.to_list() == run.nodes["own_accuracy"].to_list()
+    assert shared.nodes["own_accuracy"].isna().all()
+    last = torch.tensor(run.model)
+    problem = laid_out(run)
+    asked = set(run.events.loc[run.events["kind"] == "job_end", "node"])
+    with_the_servers = one_for_all(problem, last, problem.own_tests)[0]
+    for node in range(12):
+        if node not in asked:
+            assert accuracy[node] == with_the_servers[node]
+    assert len(asked) > 0
+    assert accuracy.loc[sorted(asked)].mean() > 0.9 > shared.node_accuracy().mean()
+    assert run.worst_decile() == accuracy.nsmallest(2).mean()
+
+
+def test_the_worst_decile_of_nodes_without_a_server_is_of_their_own_models_that_were_there() -> None:
+    gone = [{"kind": "crash", "nodes": [0], "at_s": 0.1}]
+    protocol = {"kind": "dpsgd", "rounds": 3, "node_tests": 100}
+    where = {"task": "digits", "topology": "ring", "network": "internet", "faults": gone}
+    run = ds.run(ds.Scenario(nodes=11, protocol=protocol, **where), progress=False)
+    last = run.models[run.models["round"] == 3].set_index("node")["accuracy"]
+    assert run.worst_decile() == last.drop(0).min()
+    with pytest.raises(ds.ScenarioError, match="worst_decile: no node's accuracy is known"):
+        ds.run(run.scenario.but(protocol__node_tests=0), progress=False).worst_decile()
 
 
 def no_node_accuracy(run: ds.Run) -> None:

@@ -50,6 +50,8 @@ class Evaluation:
 
     node: int
     program: Program
+    last: Job | None = None
+    """What it had trained by then."""
 
 
 @dataclass(eq=False)
@@ -72,7 +74,7 @@ class Exchange:
     """One instruction message and what becomes of it.
 
     Times are virtual seconds; None: not yet. ``slept_s`` is how long the node only waits, on top of its work; ``forgotten``: the
-    node works on, but nobody will read what it replies.
+    node works on, but nobody will read what it replies; ``kept``: what its context holds after the work.
     """
 
     node: int
@@ -85,6 +87,7 @@ class Exchange:
     arrived_s: float | None = None
     reply: Message | None = None
     forgotten: bool = False
+    kept: RecordDict | None = None
 
     @property
     def answered(self) -> bool:
@@ -114,6 +117,14 @@ class Executor(Protocol):
 
     def forget(self, exchange: Exchange) -> None:
         """Nobody will read the reply."""
+
+    def finished(self, exchange: Exchange) -> None:
+        """The node has done it."""
+        ...
+
+    def left(self, node: int) -> None:
+        """The node has gone; what it had not done is lost."""
+        ...
 
 
 def contexts(n: int, run_config: dict[str, Any]) -> Callable[[int], Context]:
@@ -149,6 +160,8 @@ class MessageExecutor:
         self._context = contexts(n, run_config)
         self._flops: dict[tuple[int, str], float] = {}
         self._calls: dict[int, int] = {}
+        self._kept: dict[int, RecordDict] = {}  # what nodes' contexts held after the last work that was done
+        self._begun: set[int] = set()  # who may hold something else by now
 
     def begin(self, exchange: Exchange) -> float:
         """Call the app; what it raises becomes Flower's error reply."""
@@ -167,6 +180,10 @@ class MessageExecutor:
                     self._flops[node, kind] = known
             else:
                 self._call(instruction, exchange)
+        state = self._context(node).state
+        if len(state) or node in self._kept:
+            exchange.kept = arrays.snapshot(state)
+            self._begun.add(node)
         return known
 
     def _call(self, instruction: Message, exchange: Exchange) -> None:
@@ -195,6 +212,17 @@ class MessageExecutor:
     def forget(self, exchange: Exchange) -> None:
         """The work has been done."""
 
+    def finished(self, exchange: Exchange) -> None:
+        """What the app has kept by then stays."""
+        if exchange.kept is not None:
+            self._kept[exchange.node], exchange.kept = exchange.kept, None
+
+    def left(self, node: int) -> None:
+        """What the app has kept of work that is lost is lost, too."""
+        if node in self._begun:
+            self._begun.discard(node)
+            self._context(node).state = arrays.snapshot(self._kept[node]) if node in self._kept else RecordDict()
+
     def complete(self, exchanges: Sequence[Exchange]) -> None:
         """Hand over what the app replied."""
         for exchange in exchanges:
@@ -212,7 +240,7 @@ class CohortExecutor:
     """
 
     def __init__(self, trainer: Trainer, others: Executor) -> None:
-        self._trainer, self._problem, self._others = trainer, trainer.problem, others
+        self.trainer, self._problem, self._others = trainer, trainer.problem, others
         self._reply_bytes: dict[str, int] = {}
 
     def begin(self, exchange: Exchange) -> float:
@@ -225,14 +253,14 @@ class CohortExecutor:
         except (TypeError, ValueError):
             return self._others.begin(exchange)
         if kind in apps.EVALUATING:
-            exchange.work = Evaluation(node, program)
+            exchange.work = Evaluation(node, program, self.trainer.latest(node))
             return float(self._problem.forward_flops * len(self._problem.own_tests[node]))
-        exchange.work = self._trainer.begin(node, program.server_round, program.row, program.plan, program.control)
+        exchange.work = self.trainer.begin(node, program.server_round, program.row, program.plan, program.control)
         return work_flops(self._problem, node, program.plan)
 
     def _program(self, content: Content) -> Program:
         if content.program is None:
-            layout, store, control = self._problem.layout, self._trainer.store, apps.control_of(content.record)
+            layout, store, control = self._problem.layout, self.trainer.store, apps.control_of(content.record)
             row = arrays.to_row(apps.model_of(content.record), store, layout)
             plan, server_round = apps.plan_of(content.record)
             layout.named(plan.personal)
@@ -258,16 +286,28 @@ class CohortExecutor:
             self._reply_bytes[kind] = arrays.wire_bytes(reply())
         return self._reply_bytes[kind]
 
+    def finished(self, exchange: Exchange) -> None:
+        """The node keeps what came of it."""
+        if isinstance(exchange.work, Job):
+            self.trainer.finished(exchange.work)
+        elif not isinstance(exchange.work, Evaluation):
+            self._others.finished(exchange)
+
+    def left(self, node: int) -> None:
+        """It keeps what it had."""
+        self.trainer.left(node)
+        self._others.left(node)
+
     def forget(self, exchange: Exchange) -> None:
         """Leave it out of cohorts that have room."""
         if isinstance(exchange.work, Job):
-            self._trainer.forget(exchange.work)
+            self.trainer.forget(exchange.work)
 
     def complete(self, exchanges: Sequence[Exchange]) -> None:
         """Train all that were asked for, together, and evaluate."""
         waiting = [exchange for exchange in exchanges if exchange.reply is None]
         training = [exchange for exchange in waiting if isinstance(exchange.work, Job)]
-        self._trainer.complete([exchange.work for exchange in training])
+        self.trainer.complete([exchange.work for exchange in training])
         layout = self._problem.layout
         for exchange in training:
             job: Job = exchange.work
@@ -287,8 +327,8 @@ class CohortExecutor:
             nodes, row = [exchange.node for exchange in same], program.row.tensor()
             samples = [self._problem.own_tests[node] for node in nodes]
             if program.plan.personal:
-                own = [self._trainer.personal(node) or program.row for node in nodes]
-                rows = with_personal(self._problem, row, self._trainer.store.gather(own), program.plan)
+                own = [self.trainer.personal(exchange.work.last) or program.row for exchange in same]
+                rows = with_personal(self._problem, row, self.trainer.store.gather(own), program.plan)
                 accuracy, loss = evaluation.each_its_own(self._problem, rows, samples)
             else:
                 accuracy, loss = evaluation.one_for_all(self._problem, row, samples)

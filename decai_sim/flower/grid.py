@@ -183,6 +183,7 @@ class SimGrid(Grid):
 
     def _work_done(self, exchange: Exchange, message_id: str) -> None:
         exchange.finished_s = self._world.clock.now
+        self._executor.finished(exchange)
         kind = f"{exchange.message.metadata.message_type}_reply"
         nbytes = self._executor.reply_bytes(exchange)
         self._world.links.send(exchange.node, SERVER, nbytes, kind, self._answer, message_id)
@@ -217,6 +218,8 @@ class SimGrid(Grid):
             self._fail(message_id, compat.message_unavailable(message_id), "no reply within the message's time to live")
 
     def _node_left(self, node: int, began_s: float) -> None:
+        if node >= 0:
+            self._executor.left(node)
         if self._of_node.get(node):
             self._world.clock.at(self._world.membership.lapses_s(node), self._check_lapse, node)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from decai_sim.attacks.base import Attack
     from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
+    from decai_sim.learning.trainer import Trainer
     from decai_sim.seeding import Streams
     from decai_sim.world.world import World
 
@@ -50,6 +51,7 @@ class Host:
         execution: how our own ``ClientApp``s' training is carried out.
         engine: what Flower's own engine adds to the apps' work; None: nothing.
         grid: the grid of the run under way.
+        ended: called after a run of our own ``ClientApp`` with who has trained, while what nodes keep is still there.
     """
 
     world: World
@@ -64,6 +66,7 @@ class Host:
     execution: Execution = field(default_factory=Execution)
     engine: EngineModel | None = None
     grid: SimGrid | None = None
+    ended: Callable[[Trainer], object] = lambda trainer: None
 
     def run(self, server_app: ServerApp, client_app: ClientApp) -> None:
         """Run the apps to the end of the ``ServerApp``.
@@ -121,3 +124,5 @@ class Host:
                 # Clients see generators of their own, so the ones in place are the ServerApp's.
                 stack.enter_context(compat.rng_of(self.streams, "server_app").in_place())
             director.run()
+        if isinstance(executor, CohortExecutor):
+            self.ended(executor.trainer)

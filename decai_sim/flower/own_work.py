@@ -39,6 +39,8 @@ class AppTrainer(Trainer):
         checkpoint: called before each; may raise to stop.
     """
 
+    knows_data = False
+
     def __init__(
         self,
         app: ClientApp,
@@ -52,6 +54,7 @@ class AppTrainer(Trainer):
         super().__init__(problem, store, checkpoint)
         self._look = checkpoint
         self._executor = MessageExecutor(app, problem.n, streams, run_config, work_flops)
+        self._at_work: dict[int, Exchange] = {}
 
     def begin(self, node: int, server_round: int, start: Row | Value, plan: Plan, control: Row | None = None) -> Job:
         """Train at once.
@@ -69,6 +72,7 @@ class AppTrainer(Trainer):
         message = Message(content, apps.node_id(node), MessageType.TRAIN)
         exchange = Exchange(node, message, Content(content, 0), float("inf"))
         job.work_flops = self._executor.begin(exchange)
+        self._at_work[node] = exchange
         reply: Message = exchange.work
         if reply.has_error():
             raise ScenarioError(f"client_app: node {node} failed: {reply.error.reason}")
@@ -78,6 +82,15 @@ class AppTrainer(Trainer):
             raise ScenarioError(f"client_app: node {node} replied with no model like the one it got: {error}") from None
         job.result = row
         return job
+
+    def finished(self, job: Job) -> None:
+        """The app keeps what its context holds."""
+        self._executor.finished(self._at_work.pop(job.node))
+
+    def left(self, node: int) -> None:
+        """Its context is as it was before."""
+        self._at_work.pop(node, None)
+        self._executor.left(node)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from decai_sim.learning.optimisers.base import per_model
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.problem import Problem
+from decai_sim.learning.store import Columns
 from decai_sim.learning.training import Memory, Plan, Trained, a_pass, passes, steps_of, train_alone, with_personal
 
 
@@ -19,14 +20,14 @@ class Cohort:
     """Nodes to be trained side by side, with all that is needed for it.
 
     Attributes:
-        rows: ``(k, d)`` the models they start from.
+        rows: ``(k, d)`` the models they start from, or these in columns, which become what they come to.
         who: (node, server_round) of each, most steps first.
         plan: how they train.
         memory: what each kept of its training before, one row a node.
         controls: ``(k, d)`` the server's control variates; None: zero.
     """
 
-    rows: torch.Tensor
+    rows: torch.Tensor | Columns
     who: Sequence[tuple[int, int]]
     plan: Plan
     memory: Memory = field(default_factory=Memory)
@@ -37,18 +38,27 @@ class Cohort:
 class Together:
     """What comes of many nodes' training: as :class:`~decai_sim.learning.training.Trained`, with one row a node.
 
-    ``change`` is by how much control variates have changed, for SCAFFOLD.
+    Attributes:
+        columns: the models.
+        losses: ``(k,)`` mean losses.
+        memory: what nodes keep.
+        change: by how much control variates have changed, for SCAFFOLD.
     """
 
-    rows: torch.Tensor
+    columns: Columns
     losses: torch.Tensor
     memory: Memory
     change: torch.Tensor | None = None
 
+    @property
+    def rows(self) -> torch.Tensor:
+        """``(k, d)`` the models."""
+        return torch.cat(self.columns, dim=1)
+
 
 def train_together(
     problem: Problem,
-    rows: torch.Tensor,
+    rows: torch.Tensor | Columns,
     who: Sequence[tuple[int, int]],
     plan: Plan,
     checkpoint: Callable[[], object] = lambda: None,
@@ -60,7 +70,7 @@ def train_together(
 
     Args:
         problem: what is learned.
-        rows: ``(k, d)`` the models they start from; left untouched.
+        rows: ``(k, d)`` the models they start from, left untouched; or these in columns, contiguous, which are trained.
         who: (node, server_round) of each, most steps first.
         plan: how they train.
         checkpoint: called before every step; may raise to stop.
@@ -69,7 +79,7 @@ def train_together(
         path: how; None: as is usual for the model and the device.
 
     Returns:
-        ``(k, d)`` trained models, the ``k`` mean losses, and what each keeps.
+        Trained models, mean losses, and what each keeps.
 
     Raises:
         ValueError: they do not come with the most steps first.
@@ -77,25 +87,29 @@ def train_together(
     path = path or usual(problem.device)
     memory = memory or Memory()
     if path.kind == "alone":
-        return _one_by_one(problem, rows, who, plan, checkpoint, memory, controls)
+        whole = rows if isinstance(rows, torch.Tensor) else torch.cat(rows, dim=1)
+        return _one_by_one(problem, whole, who, plan, checkpoint, memory, controls)
     index, mask, lengths = _laid_out(problem, who, plan)
     if lengths != sorted(lengths, reverse=True):
         raise ValueError("train_together: nodes must come with the most steps first")
     all_index, all_mask = _to(problem.device, index), _to(problem.device, mask)
-    rows = with_personal(problem, rows, memory.personal, plan)
-    views = problem.layout.views
-    params = {name: view.clone(memory_format=torch.contiguous_format) for name, view in views(rows).items()}
+    layout = problem.layout
+    if plan.personal:
+        whole = rows if isinstance(rows, torch.Tensor) else torch.cat(rows, dim=1)
+        rows = with_personal(problem, whole, memory.personal, plan)
+    if isinstance(rows, torch.Tensor):
+        rows = [part.clone(memory_format=torch.contiguous_format) for part in layout.columns(rows)]
+    start = torch.cat(rows, dim=1) if plan.prox_mu or plan.scaffold else None
     total = torch.zeros(len(who), device=problem.device)
-    descend = _Descent(problem, rows, params, plan, memory, controls, path)
+    descend = _Descent(problem, start, layout.params(rows), plan, memory, controls, path)
     labels = problem.labels(all_index)
     for s in range(index.shape[1]):
         checkpoint()
         active = sum(length > s for length in lengths)  # a prefix: the others have finished
         total[:active] += descend.step(active, problem.inputs(all_index[:active, s]), labels[:active, s], all_mask[:active, s])
-    trained = torch.cat([params[name].flatten(1) for name in problem.layout.names], dim=1)
     seen = all_mask.sum((1, 2)).clamp(min=1)
-    kept = descend.memory(trained, torch.as_tensor(lengths, device=problem.device))
-    return Together(trained, total / seen, kept, _change(kept, memory))
+    kept = descend.memory(rows, torch.as_tensor(lengths, device=problem.device))
+    return Together(rows, total / seen, kept, _change(kept, memory))
 
 
 class _Descent:
@@ -104,24 +118,25 @@ class _Descent:
     def __init__(
         self,
         problem: Problem,
-        rows: torch.Tensor,
+        start: torch.Tensor | None,
         params: dict[str, torch.Tensor],
         plan: Plan,
         memory: Memory,
         controls: torch.Tensor | None,
         path: Path,
     ) -> None:
-        self._problem, self._rows, self._params, self._plan, self._path = problem, rows, params, plan, path
-        k, d, slots = len(rows), problem.layout.d, plan.optimiser.slots
-        self._start = problem.layout.views(rows) if plan.prox_mu else {}
+        self._problem, self._begin, self._params, self._plan, self._path = problem, start, params, plan, path
+        one = next(iter(params.values()))
+        k, d, slots = len(one), problem.layout.d, plan.optimiser.slots
+        self._start = problem.layout.views(start) if start is not None and plan.prox_mu else {}
         self._mine = self._theirs = None
         self._shift: dict[str, torch.Tensor] = {}
         if plan.scaffold:
-            self._mine = memory.control if memory.control is not None else rows.new_zeros(k, d)
-            self._theirs = controls if controls is not None else rows.new_zeros(k, d)
+            self._mine = memory.control if memory.control is not None else one.new_zeros(k, d)
+            self._theirs = controls if controls is not None else one.new_zeros(k, d)
             self._shift = problem.layout.views(self._theirs - self._mine)
         before = memory.optimiser if plan.keep else None
-        self._state = before.clone() if before is not None else rows.new_zeros(k, len(slots) * d + 1)
+        self._state = before.clone() if before is not None else one.new_zeros(k, len(slots) * d + 1)
         parts = (self._state[:, number * d : (number + 1) * d] for number in range(len(slots)))
         self._slots = {slot: problem.layout.views(part) for slot, part in zip(slots, parts, strict=True)}
 
@@ -146,13 +161,16 @@ class _Descent:
         plan.optimiser.step(own, slopes, slots, self._state[:active, -1], plan.lr)
         return losses
 
-    def memory(self, trained: torch.Tensor, steps: torch.Tensor) -> Memory:
+    def memory(self, columns: Columns, steps: torch.Tensor) -> Memory:
         """What the nodes keep, after so many steps each ``(k,)``."""
         plan, control = self._plan, None
+        trained = torch.cat(columns, dim=1) if plan.scaffold or plan.personal else None
         if plan.scaffold:
+            assert trained is not None
+            assert self._begin is not None
             assert self._mine is not None
             assert self._theirs is not None
-            moved = (self._rows - trained) / per_model(steps.clamp(min=1) * plan.lr, trained)
+            moved = (self._begin - trained) / per_model(steps.clamp(min=1) * plan.lr, trained)
             control = torch.where(per_model(steps > 0, trained), self._mine - self._theirs + moved, self._mine)
         keeps = plan.keep and plan.optimiser.slots
         return Memory(self._state if keeps else None, control, trained if plan.personal else None)
@@ -181,7 +199,8 @@ def _one_by_one(
     kept = (stacked([getattr(one.memory, name) for one in done]) for name in ("optimiser", "control", "personal"))
     after = Memory(*kept)
     losses = torch.tensor([one.loss for one in done])
-    return Together(torch.stack([one.row for one in done]), losses, after, _change(after, memory))
+    columns = problem.layout.columns(torch.stack([one.row for one in done]))
+    return Together(columns, losses, after, _change(after, memory))
 
 
 def _change(after: Memory, before: Memory) -> torch.Tensor | None:

@@ -72,18 +72,19 @@ def each_its_own(problem: Problem, rows: torch.Tensor, samples: Sequence[np.ndar
 
 
 def on_tests(problem: Problem, rows: torch.Tensor, index: np.ndarray) -> np.ndarray:
-    """``(k,)`` accuracy of models ``rows (k, d)``, all on the same samples of the central test set."""
+    """``(k, len(index))`` bool: which samples of the central test set models ``rows (k, d)`` are right about."""
     x, y = problem.tests(index)
-    right = torch.zeros(len(rows))
+    right = torch.zeros((len(rows), len(y)), dtype=torch.bool)
+    few = _BATCH // _SIDE_BY_SIDE
     for begin in range(0, len(rows), _SIDE_BY_SIDE):
         params = {name: p.contiguous() for name, p in problem.layout.views(rows[begin : begin + _SIDE_BY_SIDE]).items()}
         k = len(rows[begin : begin + _SIDE_BY_SIDE])
-        for at in range(0, len(y), _BATCH // _SIDE_BY_SIDE):
-            part, labels = x[at : at + _BATCH // _SIDE_BY_SIDE], y[at : at + _BATCH // _SIDE_BY_SIDE]
+        for at in range(0, len(y), few):
+            part, labels = x[at : at + few], y[at : at + few]
             with torch.no_grad():
                 logits = problem.task.model.stacked(problem.module, params, part.expand(k, *part.shape))
-            right[begin : begin + k] += (logits.argmax(2) == labels).sum(1).cpu()
-    return right.numpy() / len(y)
+            right[begin : begin + k, at : at + few] = (logits.argmax(2) == labels).cpu()
+    return right.numpy()
 
 
 def _mean(values: torch.Tensor, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:

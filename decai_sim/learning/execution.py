@@ -43,6 +43,8 @@ class Execution:
         store = Store(problem.layout.d, problem.device)
         with ExitStack() as stack:
             trainer = Trainer(problem, store, checkpoint, self.path, journal=self.journal)
+            if self.journal is not None:
+                self.journal.concerns(problem, trainer.path)
             if self.workers:
                 from decai_sim.learning.workers import RayWorkers
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from decai_sim.errors import MemoryLimitError
 from decai_sim.learning.cohort import Cohort, Together, train_together
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
@@ -89,6 +90,9 @@ def train(
         states: stores of what optimisers keep, by their width; missing ones are added. None: they keep it as long as their jobs.
         compute: who computes cohorts; None: this process.
         journal: where results are looked for first, and written; None: nowhere.
+
+    Raises:
+        MemoryLimitError: there is no room on the device to train even a single model.
     """
     path = path or usual(problem.device)
     compute = compute or here(problem, path, checkpoint)
@@ -100,12 +104,34 @@ def train(
         batches = list(_batches(problem, [value for value in wave if isinstance(value, Job)], path.cohort))
         if journal is not None:
             batches = [rest for batch in batches if (rest := journal.recall(batch, store, states))]
-        cohorts = (_cohort(problem, store, batch) for batch in batches)
-        for batch, done in zip(batches, compute(cohorts), strict=True):
+        for batch, done in _computed(problem, store, batches, compute):
             keys = journal.keys(batch) if journal is not None else []
             _settle(batch, done, store, states)
             if journal is not None:
                 journal.keep(keys, batch)
+
+
+def _computed(problem: Problem, store: Store, batches: list[list[Job]], compute: Compute) -> Iterator[tuple[list[Job], Together]]:
+    """What comes of cohorts; those for which the device has no room are trained by halves."""
+    import torch
+
+    while batches:
+        done = 0
+        try:
+            for together in compute(_cohort(problem, store, batch) for batch in batches):
+                yield batches[done], together
+                done += 1
+            return
+        except torch.OutOfMemoryError as error:
+            too_large = batches[done]
+            if len(too_large) == 1:
+                raise MemoryLimitError(
+                    f"training: a model of {problem.layout.d} parameters and a batch of {too_large[0].plan.batch_size} samples "
+                    f"do not fit into the memory of {problem.device}; a smaller batch_size or model is needed"
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        batches = [half for batch in batches[done:] for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]) if half]
 
 
 def _batches(problem: Problem, wave: Sequence[Job], cohort: int) -> Iterator[list[Job]]:
@@ -120,21 +146,23 @@ def _batches(problem: Problem, wave: Sequence[Job], cohort: int) -> Iterator[lis
 
 
 def _cohort(problem: Problem, store: Store, jobs: Sequence[Job]) -> Cohort:
-    starts, plan = [row_of(job.start) for job in jobs], jobs[0].plan
-    one = starts[0]  # usually all start from the same model, which then need not be copied for each
-    rows = one.tensor().expand(len(jobs), -1) if all(start is one for start in starts) else store.gather(starts)
-    cohort = Cohort(rows, [(job.node, job.server_round) for job in jobs], plan)
+    starts, plan, k = [row_of(job.start) for job in jobs], jobs[0].plan, len(jobs)
+    one, who = starts[0].tensor(), [(job.node, job.server_round) for job in jobs]
+    if all(start is starts[0] for start in starts):  # as usual under a server: it need not be copied for each
+        cohort = Cohort(one.expand(k, -1), who, plan)
+    else:
+        cohort = Cohort(store.columns(starts, problem.layout), who, plan)
     if plan.scaffold:
-        cohort.memory.control = _recalled(jobs, "control", rows.new_zeros(rows.shape))
+        cohort.memory.control = _recalled(jobs, "control", one.new_zeros(k, len(one)))
         if any(job.control is not None for job in jobs):
-            cohort.controls = rows.new_zeros(rows.shape)
+            cohort.controls = one.new_zeros(k, len(one))
             for number, job in enumerate(jobs):
                 if job.control is not None:
                     cohort.controls[number] = job.control.tensor()
     if plan.personal:
-        cohort.memory.personal = _recalled(jobs, "personal", rows.clone())
+        cohort.memory.personal = _recalled(jobs, "personal", store.gather(starts))
     if plan.keep and plan.optimiser.slots:
-        cohort.memory.optimiser = _recalled(jobs, "optimiser", rows.new_zeros(len(jobs), _width(plan, problem.layout.d)))
+        cohort.memory.optimiser = _recalled(jobs, "optimiser", one.new_zeros(k, _width(plan, problem.layout.d)))
     return cohort
 
 
@@ -156,7 +184,7 @@ def _recalled(jobs: Sequence[Job], name: str, rows: torch.Tensor) -> torch.Tenso
 def _settle(jobs: Sequence[Job], done: Together, store: Store, states: dict[int, Store]) -> None:
     """Give jobs what has come of them."""
     kept: Memory = done.memory
-    for job, row, loss in zip(jobs, store.put(done.rows), done.losses.tolist(), strict=True):
+    for job, row, loss in zip(jobs, store.put(done.columns), done.losses.tolist(), strict=True):
         job.result, job.loss = row, loss
         if job.plan.personal:
             job.memory["personal"] = row

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import metadata
+from pathlib import Path as File
 from typing import TYPE_CHECKING
 
 from decai_sim.errors import ScenarioError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from decai_sim.learning.jobs import Job
+    from decai_sim.learning.paths import Path
+    from decai_sim.learning.problem import Problem
     from decai_sim.learning.store import Store
 
 _PARTS = ("result", "change", "control", "optimiser")
@@ -25,7 +28,8 @@ class Journal:
     """A folder of cohorts' results, each found by what it came of: node, round, plan, and the models it began with.
 
     A run that goes on repeats everything in the same order, and reads here what it has trained before. A result is only found
-    if it began with the very same numbers, so whatever changes (code, data, path) is trained anew.
+    if it began with the very same numbers, of the same data, on the same path and kind of device, with the same versions of this
+    package and PyTorch; of changes to code of your own nothing is known: take another folder then.
 
     Args:
         folder: made if missing.
@@ -35,15 +39,16 @@ class Journal:
         ScenarioError: the folder cannot be used.
     """
 
-    def __init__(self, folder: str | Path, problem_id: str) -> None:
+    def __init__(self, folder: str | File, problem_id: str) -> None:
         from safetensors import safe_open
 
-        self._folder, self._problem_id = Path(folder), problem_id
+        self._folder, self._problem_id = File(folder), problem_id
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ScenarioError(f"journal: {str(folder)!r} is not allowed: {error.strerror or error}") from None
-        self._known: dict[str, tuple[Path, int]] = {}
+        self._how: tuple[str, ...] = ()
+        self._known: dict[str, tuple[File, int]] = {}
         self.found = 0
         """How many results have been read instead of computed."""
         for file in sorted(self._folder.glob("*.safetensors")):
@@ -51,12 +56,22 @@ class Journal:
                 keys = json.loads((opened.metadata() or {}).get("keys", "[]"))
             self._known.update({key: (file, place) for place, key in enumerate(keys)})
 
+    def concerns(self, problem: Problem, path: Path) -> None:
+        """Say what training is of and how it is computed; results of other data, or otherwise computed, are not found.
+
+        Args:
+            problem: what is learned, with the data of all nodes.
+            path: how.
+        """
+        where = problem.device.partition(":")[0]
+        self._how = (problem.digest(), str(path), where, *(metadata.version(name) for name in ("decai_sim", "torch")))
+
     def keys(self, jobs: Sequence[Job]) -> list[str]:
         """What results of ``jobs`` are found by; to be asked for before they have one."""
         return [self._key(job) for job in jobs]
 
     def _key(self, job: Job) -> str:
-        parts = [self._problem_id, job.node, job.server_round, repr(job.plan), row_of(job.start).digest()]
+        parts = [self._problem_id, *self._how, job.node, job.server_round, repr(job.plan), row_of(job.start).digest()]
         parts.append(None if job.control is None else job.control.digest())
         if job.before is not None:
             parts += [(name, row.digest()) for name, row in sorted(job.before.memory.items())]
@@ -67,7 +82,7 @@ class Journal:
         from safetensors import safe_open
 
         others = []
-        of_file: dict[Path, list[tuple[Job, int]]] = {}
+        of_file: dict[File, list[tuple[Job, int]]] = {}
         for job, key in zip(jobs, self.keys(jobs), strict=True):
             if key in self._known:
                 file, place = self._known[key]

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -80,7 +80,7 @@ class Path:
         return model.gradients
 
 
-@cache
+@lru_cache(maxsize=4)  # a module lives on as long as what was compiled of it
 def _compiled(module: nn.Module) -> Gradients:
     import torch
     from torch.nn import functional as F
@@ -142,21 +142,31 @@ def candidates(device: str, work_flops: float = math.inf) -> list[Path]:
 
 
 def measured(problem: Problem, plan: Plan, paths: Sequence[Path]) -> dict[Path, float]:
-    """Samples per second on each of ``paths``, of nodes that have as many samples as most have."""
+    """Models per second on each of ``paths``, of nodes that have as many samples as most of those that have any.
+
+    0 on those for which the device has no room.
+    """
     import numpy as np
     import torch
 
     from decai_sim.learning.cohort import train_together
 
     steps = replace(plan, epochs=1, steps=2, personal=(), keep=False)
-    typical = int(np.argsort(problem.n_samples)[len(problem.n_samples) // 2])
+    some = np.flatnonzero(problem.n_samples)
+    if not len(some):
+        return dict.fromkeys(paths, 0.0)
+    typical = int(some[np.argsort(problem.n_samples[some], kind="stable")[len(some) // 2]])
     row = problem.initial().to(problem.device)
-    rates = dict.fromkeys(paths, 0.0)
+    rates, too_large = dict.fromkeys(paths, 0.0), set[Path]()
     for _ in range(_TURNS):  # in turn, the best of each: machines have other things to do, and the first time compiles
-        for path in paths:
+        for path in [path for path in paths if path not in too_large]:
             rows, who = row.expand(path.cohort, -1), [(typical, 0)] * path.cohort
             began = time.perf_counter()
-            train_together(problem, rows, who, steps, path=path)
+            try:
+                train_together(problem, rows, who, steps, path=path)
+            except torch.OutOfMemoryError:
+                too_large.add(path)
+                continue
             if torch.device(problem.device).type == "cuda":
                 torch.cuda.synchronize()
             rates[path] = max(rates[path], path.cohort / (time.perf_counter() - began))
@@ -168,8 +178,15 @@ def _key(problem: Problem, plan: Plan) -> str:
 
     task = problem.task
     where = torch.cuda.get_device_name() if problem.device != "cpu" else f"{platform.machine()} {torch.get_num_threads()}"
-    work = json.dumps([task.model.to_config(), list(problem.inputs(torch.zeros(1, dtype=torch.long)).shape), plan.batch_size])
-    return f"{work} {plan.plain} {where} torch {torch.__version__}"
+    work = json.dumps(
+        [
+            task.model.to_config(),
+            list(problem.inputs(torch.zeros(1, dtype=torch.long, device=problem.device)).shape),
+            plan.batch_size,
+        ]
+    )
+    how = plan.plain, plan.optimiser.kind, plan.scaffold, plan.precision
+    return f"{work} {how} {where} torch {torch.__version__}"
 
 
 def _cache_file() -> File:

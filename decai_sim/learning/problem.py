@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -117,27 +118,21 @@ class Problem:
         which = torch.as_tensor(index, device=self.device)
         return self._x_test[which], self._y_test[which]
 
+    def digest(self) -> str:
+        """SHA-256 of all samples, and of which node holds which."""
+        found = hashlib.sha256()
+        for part in (self._x, self._y, self._x_test, self._y_test):
+            found.update(np.ascontiguousarray(part.cpu().numpy()).tobytes())
+        for own in (*self.samples, *self.own_tests):
+            found.update(len(own).to_bytes(8, "little") + np.asarray(own, dtype=np.int64).tobytes())
+        return found.hexdigest()
+
     def class_counts(self) -> np.ndarray:
         """``(n, classes)`` how many samples of each class every node holds."""
         classes = len(self.class_names)
         mine = self._y.cpu().numpy()[np.concatenate(self.samples)]
         cell = np.repeat(np.arange(self.n), self.n_samples) * classes + mine
         return np.bincount(cell, minlength=self.n * classes).reshape(self.n, classes)
-
-    def node_accuracy(self, row: torch.Tensor, batch: int = 2000) -> np.ndarray:
-        """``(n,)`` accuracy of the model ``row (d,)`` on each node's own training samples; NaN where there are none."""
-        params = self.layout.views(row)
-        index = torch.as_tensor(np.concatenate(self.samples), dtype=torch.long, device=self.device)
-        with torch.no_grad():
-            right = [
-                torch.func.functional_call(self.module, params, (self.inputs(part),)).argmax(1) == self.labels(part)
-                for part in (index[at : at + batch] for at in range(0, len(index), batch))
-            ]
-        node = np.repeat(np.arange(self.n), self.n_samples)
-        hits = np.bincount(node, weights=torch.cat(right).cpu().numpy(), minlength=self.n)
-        with np.errstate(invalid="ignore"):
-            accuracy: np.ndarray = hits / self.n_samples
-        return accuracy
 
     def poisoned(self, attack: Poison, nodes: Iterable[int], streams: Streams) -> Problem:
         """The same problem with the samples of ``nodes`` changed by a data attack."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,10 @@ from decai_sim.errors import MemoryLimitError, ScenarioError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+Columns = list[torch.Tensor]
+"""Models ``(k, d)`` as a tensor ``(k, width)`` a parameter: side by side they compute fastest where each lies by itself."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,15 @@ class Layout:
             name: rows[..., start : start + math.prod(shape)].view(*lead, *shape)
             for name, shape, start in zip(self.names, self.shapes, self.offsets[:-1], strict=True)
         }
+
+    def columns(self, rows: torch.Tensor) -> Columns:
+        """``rows (k, d)`` parameter by parameter, views of it."""
+        return [rows[:, start:end] for start, end in itertools.pairwise(self.offsets)]
+
+    def params(self, columns: Columns) -> dict[str, torch.Tensor]:
+        """Columns that lie as they should, as parameters ``(k, *shape)``; views of them."""
+        shaped = zip(self.names, self.shapes, columns, strict=True)
+        return {name: part.view(len(part), *shape) for name, shape, part in shaped}
 
     def named(self, beginnings: Sequence[str]) -> torch.Tensor:
         """``(d,)`` bool: what belongs to parameters whose names begin with one of ``beginnings``.
@@ -165,18 +179,27 @@ class Store:
         if len(self._free) < rows:
             self._grow(rows)
 
-    def put(self, rows: torch.Tensor) -> list[Row]:
-        """Keep copies of ``rows (k, d)``; returns their handles."""
-        k = rows.shape[0]
+    def put(self, rows: torch.Tensor | Columns) -> list[Row]:
+        """Keep copies of ``rows (k, d)``, or of models in columns; returns their handles."""
+        columns = [rows] if isinstance(rows, torch.Tensor) else rows
+        k = len(columns[0])
         slots = self._slots_for(k)
-        for block, places, within in self._by_block(slots):
-            theirs = rows if len(places) == k else rows[torch.as_tensor(places, device=rows.device)]
-            block.index_copy_(0, torch.as_tensor(within, device=block.device), theirs.to(block))
+        for block, places, within in self._parts(slots):
+            at = 0
+            for part in columns:
+                theirs = part if len(places) == k else part[places.to(part.device)]
+                block[:, at : at + part.shape[1]].index_copy_(0, within, theirs.to(block))
+                at += part.shape[1]
         return [Row(self, slot) for slot in slots]
 
     def gather(self, rows: Sequence[Row]) -> torch.Tensor:
         """``(k, d)`` on the device, a copy of the models of ``rows``."""
         return self._gathered(self._parts([row.slot for row in rows]), len(rows), slice(0, self.d))
+
+    def columns(self, rows: Sequence[Row], layout: Layout) -> Columns:
+        """As :meth:`gather`, parameter by parameter."""
+        parts, ends = self._parts([row.slot for row in rows]), itertools.pairwise(layout.offsets)
+        return [self._gathered(parts, len(rows), slice(start, end)) for start, end in ends]
 
     def weighted_sum(self, rows: Sequence[Row], weights: torch.Tensor) -> torch.Tensor:
         """``weights (k,) @ rows``, ``(d,)``; only a few rows are copied at a time."""

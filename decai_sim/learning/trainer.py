@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakValueDictionary
 
 from decai_sim.learning.jobs import Compute, Job, train
@@ -32,6 +32,9 @@ class Trainer:
         journal: where results are looked for first, and written; None: nowhere.
     """
 
+    knows_data: ClassVar[bool] = True
+    """Whether nodes train on the samples that the problem deals out to them."""
+
     def __init__(
         self,
         problem: Problem,
@@ -47,6 +50,7 @@ class Trainer:
         """Who computes cohorts; None: this process."""
         self._states: dict[int, Store] = {}
         self._last: dict[int, Job] = {}
+        self._finished: dict[int, Job] = {}
         self._begun: WeakValueDictionary[int, Job] = WeakValueDictionary()  # and not computed, in their order
 
     def begin(self, node: int, server_round: int, start: Row | Value, plan: Plan, control: Row | None = None) -> Job:
@@ -57,6 +61,22 @@ class Trainer:
             self._last[node] = job
         self._begun[id(job)] = job
         return job
+
+    def finished(self, job: Job) -> None:
+        """The node has come to the end of ``job``, in virtual time, and keeps what came of it."""
+        if job.plan.remembers:
+            self._finished[job.node] = job
+
+    def left(self, node: int) -> None:
+        """The node has gone: what it had begun and not finished is lost, with all that would have been kept of it."""
+        if node in self._finished:
+            self._last[node] = self._finished[node]
+        else:
+            self._last.pop(node, None)
+
+    def latest(self, node: int) -> Job | None:
+        """The training that the node has begun last, of those whose plans let it keep something."""
+        return self._last.get(node)
 
     def forget(self, job: Job) -> None:
         """Do not compute ``job`` before somebody looks at it, or at one that comes after: its result is lost on the way."""
@@ -79,9 +99,8 @@ class Trainer:
         for number in wanted:
             self._begun.pop(number, None)
 
-    def personal(self, node: int) -> Row | None:
-        """The model of which a node keeps the personal parameters, computed now; None: it has none."""
-        last = self._last.get(node)
+    def personal(self, last: Job | None) -> Row | None:
+        """The model of which a node keeps the personal parameters after ``last``, computed now; None: it has none."""
         if last is None or not last.plan.personal:
             return None
         self.complete([last])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,29 +43,31 @@ class Mix(Value):
     """A weighted sum of models.
 
     Attributes:
-        terms: models and their weights; let go of once the sum is known.
+        models: what is summed; let go of once the sum is known.
+        weights: of each.
 
     Example:
         >>> import torch
         >>> from decai_sim.learning.store import Store
         >>> store = Store(2)
         >>> a, b = (Known(row) for row in store.put(torch.eye(2)))
-        >>> half = Mix([(a, 0.5), (b, 0.5)])
+        >>> half = Mix([a, b], [0.5, 0.5])
         >>> mix(store, [half])
         >>> half.result.tensor().tolist()
         [0.5, 0.5]
     """
 
-    terms: Sequence[tuple[Value, float]]
+    models: Sequence[Value]
+    weights: Sequence[float]
 
-    def comes_of(self) -> Iterator[Value]:
+    def comes_of(self) -> Sequence[Value]:
         """The models."""
-        return (value for value, _ in self.terms)
+        return self.models
 
 
 def average(models: Sequence[Value]) -> Mix:
     """Their mean."""
-    return Mix([(model, 1 / len(models)) for model in models])
+    return Mix(models, [1 / len(models)] * len(models))
 
 
 def row_of(model: Row | Value) -> Row:
@@ -86,12 +88,17 @@ def waves(values: Sequence[Value]) -> deque[list[Value]]:
             if top.result is not None or id(top) in depth:
                 stack.pop()
                 continue
-            unknown = [one for one in top.comes_of() if one.result is None]
-            first = [one for one in unknown if id(one) not in depth]
-            if first:
-                stack += first
+            level, first = 0, len(stack)
+            for one in top.comes_of():
+                if one.result is None:
+                    below = depth.get(id(one))
+                    if below is None:
+                        stack.append(one)
+                    elif below >= level:
+                        level = below + 1
+            if len(stack) > first:
                 continue
-            level = depth[id(top)] = 1 + max((depth[id(one)] for one in unknown), default=-1)
+            depth[id(top)] = level
             if level == len(found):
                 found.append([])
             found[level].append(top)
@@ -109,12 +116,12 @@ def mix(store: Store, mixes: Sequence[Mix]) -> None:
     begins: list[int] = []
     for one in mixes:
         begins.append(len(of))
-        for value, weight in one.terms:
-            row = row_of(value)
-            place = places.setdefault(id(row), len(rows))
-            if place == len(rows):
-                rows.append(row)
+        for value in one.models:
+            place = places.get(id(value))
+            if place is None:
+                place = places[id(value)] = len(rows)
+                rows.append(row_of(value))
             of.append(place)
-            weights.append(weight)
+        weights += one.weights
     for one, row in zip(mixes, store.combined(rows, of, begins, weights), strict=True):
-        one.result, one.terms = row, ()
+        one.result, one.models, one.weights = row, (), ()

@@ -27,6 +27,13 @@ _FILES = (
     "bitcoin_propagation",
     "client_drift",
     "fedbuff",
+    "consensus_in_runs",
+    "push_sum",
+    "exponential_graphs",
+    "epidemic_learning",
+    "uneven_rings",
+    "ad_psgd",
+    "moshpit",
     "sim_to_real",
 )
 """Modules of this package that hold a claim each, in the order in which they are checked."""

@@ -112,5 +112,5 @@ class ADPSGD(PeerToPeer, kind="ad_psgd"):
 def _moved(model: Value, to: Value, since: Any, share: float) -> Value:
     """``model`` moved by ``share`` of the way from ``since`` to ``to``."""
     if model is since:
-        return Mix([(model, 1 - share), (to, share)]) if share != 1 else to
-    return Mix([(model, 1.0), (to, share), (since, -share)])
+        return Mix([model, to], [1 - share, share]) if share != 1 else to
+    return Mix([model, to, since], [1.0, share, -share])

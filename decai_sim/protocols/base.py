@@ -15,6 +15,7 @@ from decai_sim.learning.execution import Execution
 
 if TYPE_CHECKING:
     import networkx as nx
+    import numpy as np
     import scipy.sparse as sp
     import torch
 
@@ -49,7 +50,9 @@ class Lab:
         rounds: records of finished rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, replied, bytes_up, bytes_down``,
             bytes being all that nodes have sent and received so far.
         models: how the nodes' own models did in each of them, where there is no server: columns of ``Run.models``.
+        hops: how well they know what is held elsewhere: columns of ``Run.hops``.
         model: ``(d,)`` the model at the end of the last round; None before, or if there is no single one.
+        own_accuracy: ``(n,)`` how well nodes that keep parameters of their own did in the end on their own test samples.
     """
 
     world: World
@@ -67,18 +70,24 @@ class Lab:
     on_round: Callable[[dict[str, Any]], object] = lambda record: None
     rounds: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
+    hops: list[dict[str, Any]] = field(default_factory=list)
     model: torch.Tensor | None = None
+    own_accuracy: np.ndarray | None = None
     _seen: tuple[sp.csr_array, nx.Graph] | None = field(default=None, init=False, repr=False)
 
     @cached_property
-    def problem(self) -> Problem:
-        """The task laid out for the run's nodes, with the samples that data attacks have changed."""
+    def clean(self) -> Problem:
+        """The task laid out for the run's nodes, before any attack on its data."""
         from decai_sim.learning.problem import Problem
 
-        problem = Problem(self.task, self.world.n, self.streams, self.device)
+        return Problem(self.task, self.world.n, self.streams, self.device)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The same with the samples that data attacks have changed."""
         if isinstance(self.attack, DataAttack):
-            problem = problem.poisoned(self.attack, sorted(self.byzantine), self.streams)
-        return problem
+            return self.clean.poisoned(self.attack, sorted(self.byzantine), self.streams)
+        return self.clean
 
     @property
     def graph(self) -> nx.Graph:

@@ -96,7 +96,9 @@ class DPSGD(InRounds, kind="dpsgd"):
         elif self.weights == "uniform":
             weights = [1 / (1 + len(heard))] * len(heard)
         else:
-            degree = max(mixing.degree[node], len(heard))
-            weights = [1 / (1 + max(degree, sent.weight)) for sent in heard.values()]
-        terms = [(sent.model, weight) for sent, weight in zip(heard.values(), weights, strict=True)]
-        return Mix([(own, 1 - sum(weights)), *terms])
+            degree: float = mixing.degree[node]
+            weights = [1 / (1 + (degree if degree > sent.weight else sent.weight)) for sent in heard.values()]
+        total = sum(weights)
+        if total > 1:  # more have sent than were there when this node did
+            weights = [weight / total for weight in weights]
+        return Mix([own, *(sent.model for sent in heard.values())], [max(0.0, 1 - total), *weights])

@@ -41,7 +41,8 @@ class GossipLearning(PeerToPeer, kind="gossip_learning"):
     "Decentralized learning works: an empirical comparison of gossip learning and federated learning" (Journal of Parallel and
     Distributed Computing 148, 2021), Algorithms 1 and 3.
     Assumes: nothing of others: nobody waits for anybody. Periods begin at a random time, so that nodes do not act at once.
-    Deviations: what comes while a node trains is merged when it has finished, all of it, before it trains once more.
+    Deviations: what comes while a node trains is merged when it has finished, all of it, before it trains once more. Who has
+    nobody to send to trains on by itself.
 
     Attributes:
         period_s: how often a node sends, virtual seconds.
@@ -77,6 +78,8 @@ class GossipLearning(PeerToPeer, kind="gossip_learning"):
         other = state.turns.neighbour(node)
         if other is not None:
             at.send(node, [other], _Sent(at.models[node], state.age[node], self.exchange == "push_pull"))
+        elif at.busy[node] is None:
+            at.train(node, at.models[node])
         at.wake(node, self.period_s)
 
     def received(self, at: Peers, node: int, src: int, payload: Any) -> None:
@@ -108,6 +111,6 @@ class GossipLearning(PeerToPeer, kind="gossip_learning"):
         state.waiting[node] = []
         total = sum(age for _, age in models)
         weights = [age / total if total else 1 / len(models) for _, age in models]
-        at.models[node] = Mix([(model, weight) for (model, _), weight in zip(models, weights, strict=True)])
+        at.models[node] = Mix([model for model, _ in models], weights)
         state.age[node] = max(age for _, age in models)
         at.train(node, at.models[node])

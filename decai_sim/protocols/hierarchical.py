@@ -64,7 +64,7 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
     Assumes: topology ``hierarchical``: node 0 is the cloud, those next to it are edge servers.
     Deviations: cloud and edge servers have data of their own and train as clients do; the cloud's are an edge server's of its
     own. Who averages waits for those below that are there, and no longer than ``deadline_s``. Clients whose edge server is
-    away wait for it; an edge server goes on without a cloud.
+    away wait for it, for good if it has gone for good; an edge server goes on without a cloud.
     Who comes back trains the model it had until it is handed another; what was trained of a model that has been replaced
     meanwhile is not used.
 
@@ -160,10 +160,11 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
         state: _State = at.state
         if number > 0 and state.round[node] == number and node not in state.gone_up:
             self._average(at, node, late=True)
-        elif number == 0 and node == 0:
-            self._average_all(at, late=True)
         elif number < 0 and state.round[node] == -number and node in state.gone_up:
-            self._down(at, node, state.gone_up[node])
+            if node == 0:
+                self._average_all(at, late=True)
+            else:
+                self._down(at, node, state.gone_up[node])
 
     def _take(self, at: Peers, server: int, src: int, sent: _Sent) -> None:
         state: _State = at.state
@@ -191,7 +192,7 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
         state.gone_up[server] = model
         sent = _Sent(model, number, samples, to_cloud=True)
         if server == 0:
-            at.wake(0, self.deadline_s, 0)
+            at.wake(0, self.deadline_s, -number)
             self._at_cloud(at, 0, sent)
         elif at.online[0]:
             at.wake(server, self.deadline_s, -number)
@@ -252,7 +253,8 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
 
 def _mean(got: dict[int, _Sent]) -> Mix:
     total = sum(sent.samples for sent in got.values())
-    return Mix([(sent.model, sent.samples / total) for _, sent in sorted(got.items())])
+    sent = [got[sender] for sender in sorted(got)]
+    return Mix([one.model for one in sent], [one.samples / total for one in sent])
 
 
 def _edge_servers(lab: Lab) -> list[int]:

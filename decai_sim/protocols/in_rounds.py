@@ -104,8 +104,8 @@ class InRounds(PeerToPeer, abstract=True):
     def combined(self, at: Peers, node: int, own: Value, heard: dict[int, Sent]) -> Value:
         """What it makes of what it holds and what it has heard."""
 
-    def late(self, at: Peers, node: int, sent: Sent) -> None:
-        """Something has come after its round."""
+    def late(self, at: Peers, node: int, src: int, sent: Sent) -> None:
+        """Something has come from ``src`` after its round."""
 
     def gathered(self, at: Peers, node: int, own: Value, heard: dict[int, Sent]) -> None:
         """A node waits no longer; it goes on when :meth:`finish` is called."""
@@ -159,12 +159,16 @@ class InRounds(PeerToPeer, abstract=True):
     def received(self, at: Peers, node: int, src: int, payload: Sent) -> None:
         """Keep it for its round."""
         steps: Steps = at.state
-        number = steps.round[node]
-        if payload.round < number:
-            self.late(at, node, payload)
+        number, of = steps.round[node], payload.round
+        if of < number:
+            self.late(at, node, src, payload)
             return
-        steps.heard[node].setdefault(payload.round, {})[src] = payload
-        if payload.round == number:
+        heard = steps.heard[node]
+        if of in heard:
+            heard[of][src] = payload
+        else:
+            heard[of] = {src: payload}
+        if of == number and steps.trained[node] is not None:
             self._not_missing(at, node, src)
 
     def woke(self, at: Peers, node: int, number: int) -> None:
@@ -179,6 +183,7 @@ class InRounds(PeerToPeer, abstract=True):
         number = 1 + max(len(at.lab.rounds), steps.sent[node], *(steps.sent[other] for other in at.here()))
         steps.joined[node] = number
         self._start(at, node, number)
+        self._record(at)
 
     def left(self, at: Peers, node: int) -> None:
         """Nobody waits for it any more."""
@@ -225,8 +230,8 @@ class InRounds(PeerToPeer, abstract=True):
         at.waited_s[node] += at.now - steps.since_s[node]
         at.models[node] = model
         for past in [past for past in steps.heard[node] if past < number]:
-            for sent in steps.heard[node].pop(past).values():
-                self.late(at, node, sent)
+            for src, sent in steps.heard[node].pop(past).items():
+                self.late(at, node, src, sent)
         steps.ended.setdefault(number, {})[node] = model
         self._count(steps, number, -1)
         self._start(at, node, number + 1)

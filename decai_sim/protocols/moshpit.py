@@ -128,7 +128,11 @@ class MoshpitSGD(InRounds, kind="moshpit"):
             self._forget(state, number)
             group = state.groups[key] = _Group(sorted({node, *heard}))
         group.failed |= any(not at.online[other] for other in group.members)
-        if group.failed or node not in group.members or len(group.members) == 1:
+        if group.failed or node not in group.members:
+            self._failed(at, node)
+            self.finish(at, node, own)
+            return
+        if len(group.members) == 1:
             self.finish(at, node, own)
             return
         state.of[node], group.models[node] = group, own
@@ -185,8 +189,12 @@ class MoshpitSGD(InRounds, kind="moshpit"):
         group = at.state.more.of.pop(node, None)
         if group is not None:
             group.failed = True
-            at.world.trace.event(at.now, node, "averaging_failed")
+            self._failed(at, node)
             self.finish(at, node, group.models[node])
+
+    @staticmethod
+    def _failed(at: Peers, node: int) -> None:
+        at.world.trace.event(at.now, node, "averaging_failed")
 
     @staticmethod
     def _forget(state: _State, number: int) -> None:

@@ -77,7 +77,7 @@ class Peers:
         self.busy: list[Job | None] = [None] * self.n
         self.waited_s = np.zeros(self.n)
         self.nbytes = ENVELOPE_BYTES + 4 * problem.layout.d
-        self.measures = Measures(lab, trainer, protocol.node_tests)
+        self.measures = Measures(lab, trainer, protocol)
         self.online = world.nodes.online
         flops = np.array([work_flops(problem, node, self.plan) for node in range(self.n)])
         self._work_s = np.maximum(flops / np.array(world.flops_per_s), LEAST_WORK_S)
@@ -206,10 +206,15 @@ class Peers:
         soon = self._soon = []
         columns = arrivals.t_s, arrivals.kind, arrivals.dst, arrivals.item, arrivals.src
         payloads = [self._payloads.get(item) for item in arrivals.item.tolist()]
+        received, ours = self.protocol.received, (self._train, self._wake)
         for payload, t_s, kind, dst, item, src in zip(payloads, *(column.tolist() for column in columns), strict=True):
             while soon and soon[0][0] < t_s:
                 self._due(*heappop(soon))
-            self._happen(t_s, kind, dst, item, src, payload)
+            if kind in ours:
+                self._happen(t_s, kind, dst, item, payload)
+            elif not self._over:
+                self.now = t_s
+                received(self, dst, src, payload)
         while soon:
             self._due(*heappop(soon))
         self._soon = None
@@ -218,28 +223,26 @@ class Peers:
             self._tidy()
 
     def _due(self, t_s: float, kind: int, node: int, number: int) -> None:
-        self._happen(t_s, kind, node, number, -1, self._payloads[number])
+        self._happen(t_s, kind, node, number, self._payloads[number])
 
-    def _happen(self, t_s: float, kind: int, node: int, number: int, src: int, payload: Any) -> None:
+    def _happen(self, t_s: float, kind: int, node: int, number: int, reminder: tuple[int, int]) -> None:
         if self._over:
             return
         self.now = t_s
-        if kind in (self._train, self._wake):
-            self._payloads.pop(number, None)
-            session, about = payload
-            if session != self.world.nodes.session[node]:
-                return  # it left at the very moment it was told, and is back
-            if kind == self._train:
-                self._trained(node)
-            else:
-                self.protocol.woke(self, node, about)
+        self._payloads.pop(number, None)
+        session, about = reminder
+        if session != self.world.nodes.session[node]:
+            return  # it left at the very moment it was told, and is back
+        if kind == self._train:
+            self._trained(node)
         else:
-            self.protocol.received(self, node, src, payload)
+            self.protocol.woke(self, node, about)
 
     def _trained(self, node: int) -> None:
         job, self.busy[node] = self.busy[node], None
         assert job is not None
         self.updates[node] += 1
+        self.trainer.finished(job)
         self.world.trace.event(self.now, node, "job_end", _TRAIN)
         self.protocol.trained(self, node, job)
 
@@ -255,6 +258,7 @@ class Peers:
         self.now = self.world.clock.now
         if self.busy[node] is not None:
             self.busy[node] = None
+            self.trainer.left(node)
             self.world.trace.event(self.now, node, "job_lost", _TRAIN)
         self.protocol.left(self, node)
         self._leave()

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
 
+    from decai_sim.learning.trainer import Trainer
     from decai_sim.learning.training import Plan
+
+_AT_ONCE = 256
 
 
 class Served(LocalTraining, abstract=True):
@@ -60,10 +63,34 @@ class Served(LocalTraining, abstract=True):
         each = sum(work_flops(problem, node, plan) for node in range(problem.n)) / problem.n
         path = lab.execution.path or paths.chosen(problem, plan, self.rounds * self._asked(problem.n) * each)
         options: dict[str, Any] = {"stop": lab.stop, "execution": replace(lab.execution, path=path), "engine": lab.engine}
+        if plan.personal:
+            options["ended"] = lambda trainer: self._look_at_nodes(lab, plan, trainer)
         host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, foreign=False, **options)
 
         initial = apps.initial_record(problem)
         host.run(apps.server_app(lambda grid: main(grid, initial)), apps.TaskClientApp(lab.task, lab.streams.seed))
+
+    @staticmethod
+    def _look_at_nodes(lab: Lab, plan: Plan, trainer: Trainer) -> None:
+        """See how well every node does with the last model and the parameters that it keeps."""
+        import numpy as np
+        import torch
+
+        from decai_sim.learning import evaluation
+        from decai_sim.learning.training import with_personal
+
+        if lab.model is None:
+            return
+        server = lab.model.to(lab.problem.device)
+        trainer.complete([job for job in map(trainer.latest, range(lab.problem.n)) if job is not None])
+        lab.own_accuracy = np.full(lab.problem.n, np.nan)
+        for at in range(0, lab.problem.n, _AT_ONCE):
+            nodes = range(at, min(at + _AT_ONCE, lab.problem.n))
+            kept = [trainer.personal(trainer.latest(node)) for node in nodes]
+            own = torch.stack([server if row is None else row.tensor() for row in kept])
+            rows = with_personal(lab.problem, server.expand(len(nodes), -1), own, plan)
+            samples = [lab.clean.own_tests[node] for node in nodes]
+            lab.own_accuracy[at : nodes.stop], _ = evaluation.each_its_own(lab.clean, rows, samples)
 
     def _record(self, lab: Lab, record: dict[str, Any], model: ArrayRecord, measured: bool = True) -> None:
         """Keep what a round came to, with how good its model is."""

@@ -420,6 +420,25 @@ def _teach_notebook(figure: type[Figure]) -> None:
         select_figure_formats(shell, {"png"})  # type: ignore[no-untyped-call]
 
 
+def agreement(ax: Axes, left: Mapping[str, pd.Series], at: str = "round") -> None:
+    """How far apart models still are, on a logarithmic scale.
+
+    Args:
+        ax: where to draw.
+        left: per label the distances by round or time, each until it is a hundred-thousandth: what is below is rounding.
+        at: what the series' index is.
+    """
+    for index, (label, distances) in enumerate(left.items()):
+        over = int((distances > 1e-5).to_numpy().argmin()) if (distances <= 1e-5).any() else len(distances)
+        shown = distances.iloc[: over + 1].clip(lower=1e-5)
+        ax.plot(shown.index, shown, label=label, markersize=5, markevery=max(1, len(shown) // 8), **style(index))
+    ax.set_yscale("log")
+    ax.set_xlim(left=0)
+    ax.set_xlabel(at)
+    ax.set_ylabel("distance left")
+    ax.grid(alpha=0.3)
+
+
 def survival(ax: Axes, lengths: Mapping[str, Sequence[float] | np.ndarray]) -> None:
     """How long periods last: the share that is longer than a given time, both on logarithmic scales.
 

@@ -32,7 +32,7 @@ function read(model) {
     shown, // per state byte, an index of the legend
     occurs, // per entry of the legend, whether any node is ever shown as it
     columns,
-    byzantine: legend.find((state) => state.name === "byzantine").bit,
+    byzantine: model.get("about").byzantine,
     xy: new Float32Array(raw("positions")),
     edges: new Uint32Array(raw("edges")), // with very many links only those to draw: then the degrees alone say how many there are
     degrees: new Uint32Array(raw("degrees")),
@@ -362,7 +362,7 @@ function render({ model, el }) {
   const timeline = new Timeline(data);
   const drawnLinks = Math.min(sent, data.max_links);
   const linkOrder = Uint32Array.from({ length: drawnLinks }, (_, i) => Math.floor((i * sent) / drawnLinks));
-  const paintOrder = PAINT_ORDER.map((name) => legend.findIndex((state) => state.name === name));
+  const paintOrder = legend.map((_, i) => i).sort((a, b) => PAINT_ORDER.indexOf(legend[a].name) - PAINT_ORDER.indexOf(legend[b].name));
 
   let t = 0;
   let playing = false;

@@ -18,8 +18,8 @@ import traitlets
 from decai_sim.errors import ScenarioError
 from decai_sim.files import whole
 from decai_sim.viz.layout import each_once, positions
-from decai_sim.viz.palette import BYZANTINE, ONLINE, STATES, shown_as
-from decai_sim.viz.replay import Replay, count
+from decai_sim.viz.palette import BYZANTINE, ONLINE, shown_as
+from decai_sim.viz.replay import Replay
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -130,8 +130,9 @@ class NetworkView(anywidget.AnyWidget):
                 "texts": texts,
                 "classes": counts.shape[1],
                 "class_names": names,
+                "byzantine": BYZANTINE,
             },
-            legend=[dataclasses.asdict(state) for state in STATES],
+            legend=[dataclasses.asdict(state) for state in replay.legend],
             positions=_bytes(placed, "<f4"),
             edges=_bytes(edges, "<u4"),
             degrees=_bytes(self._degrees, "<u4"),
@@ -159,18 +160,18 @@ class NetworkView(anywidget.AnyWidget):
 
     def states(self) -> dict[str, int]:
         """How many nodes are shown as what at the time shown."""
-        return count(self._replay.states(self.t_s))
+        return self._replay.counts(self.t_s)
 
     def table(self) -> pd.DataFrame:
         """What the map shows: ``node, state, byzantine``, what is known of the nodes, and ``neighbours``, how many there are."""
         import pandas as pd
 
         states = self._replay.states(self.t_s)
-        names = np.array([state.name for state in STATES], dtype=object)
+        names = np.array([state.name for state in self._replay.legend], dtype=object)
         frame = pd.DataFrame(
             {
                 "node": np.arange(self._replay.n),
-                "state": names[shown_as(states)],
+                "state": names[shown_as(states, self._replay.legend)],
                 "byzantine": (states & BYZANTINE) != 0,
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ def style(index: int) -> dict[str, Any]:
 
 ONLINE, TRAINING, BYZANTINE, REJECTED, INFORMED = 1, 2, 4, 8, 16
 """The bits of a node's state, which is one byte."""
+LEVEL_BITS = (2, 8, 16, 32, 64)
+"""Instead of what a node does, the byte may say how far something has come at it: the bits of all levels but the last."""
+LEVEL_COLORS = ("#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154")
+"""Viridis (van der Walt & Smith, 2015), light to dark: in order without colours, too."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,29 @@ STATES = (
 """What nodes are shown as; the first that fits counts. Byzantine nodes are triangles in every state, all others are round."""
 
 
-def shown_as(states: np.ndarray) -> np.ndarray:
-    """Which of :data:`STATES` each state byte is shown as.
+def levels(names: Sequence[str]) -> tuple[NodeState, ...]:
+    """A legend of levels, light to dark, instead of :data:`STATES`.
+
+    Args:
+        names: of the levels, as many as :data:`LEVEL_COLORS`.
+
+    Example:
+        >>> [state.name for state in levels("abcdef")]
+        ['offline', 'a', 'b', 'c', 'd', 'e', 'f']
+    """
+    bits = (*LEVEL_BITS, 0)
+    marks = zip(names, LEVEL_COLORS, bits, strict=True)
+    return (STATES[0], *(NodeState(name, color, f"filled: {name}", bit) for name, color, bit in marks))
+
+
+def shown_as(states: np.ndarray, legend: Sequence[NodeState] = STATES) -> np.ndarray:
+    """Which of a legend's entries each state byte is shown as.
 
     Example:
         >>> codes = shown_as(np.array([0, ONLINE, ONLINE | TRAINING | BYZANTINE], dtype=np.uint8))
         >>> [STATES[code].name for code in codes]
         ['offline', 'online', 'training']
     """
-    fits = [np.full(states.shape, True) if not s.bit else ((states & s.bit) != 0) == s.when for s in STATES]
+    fits = [np.full(states.shape, True) if not s.bit else ((states & s.bit) != 0) == s.when for s in legend]
     first: np.ndarray = np.argmax(fits, axis=0)
     return first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decai_sim.errors import ScenarioError
-from decai_sim.viz.palette import BYZANTINE, INFORMED, ONLINE, REJECTED, STATES, TRAINING, shown_as
+from decai_sim.viz.palette import BYZANTINE, INFORMED, LEVEL_BITS, ONLINE, REJECTED, STATES, TRAINING, NodeState, levels, shown_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,9 @@ _EFFECTS = {
     "rejected": (REJECTED, REJECTED),
     "informed": (INFORMED, INFORMED),
 }
+_AWAY = {"away": (ONLINE, 0)}
+"""As ``offline``, where the bit for training means something else."""
+_LEVELS = {f"level {number}": (sum(LEVEL_BITS), bit) for number, bit in enumerate((*LEVEL_BITS, 0))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Replay:
     """The states of all nodes from 0 to ``end_s`` virtual seconds.
 
     A state is one byte of the bits ``ONLINE``, ``TRAINING``, ``BYZANTINE``, ``REJECTED`` and ``INFORMED`` of
-    :mod:`decai_sim.viz.palette`.
+    :mod:`decai_sim.viz.palette`, or of the first, the third and one for a level.
 
     Attributes:
         n: number of nodes.
@@ -40,6 +44,7 @@ class Replay:
         t_s: ``(k,)`` float64, ascending: when a node's state changed.
         node: ``(k,)`` int64, whose.
         state: ``(k,)`` uint8, to what.
+        legend: what states are shown as.
     """
 
     n: int
@@ -48,6 +53,52 @@ class Replay:
     t_s: np.ndarray
     node: np.ndarray
     state: np.ndarray
+    legend: tuple[NodeState, ...] = STATES
+
+    @classmethod
+    def of_levels(
+        cls,
+        events: pd.DataFrame,
+        byzantine: np.ndarray | Sequence[bool],
+        values: pd.DataFrame,
+        edges: Sequence[float],
+        names: Sequence[str],
+        end_s: float | None = None,
+    ) -> Replay:
+        """Show, instead of what nodes do, how large something is at each.
+
+        Args:
+            events: as for :meth:`of`; those that say who is online are used.
+            byzantine: per node, whether it is one.
+            values: columns ``t_s``, ``node`` and ``value``; a value lasts until the node's next; the first is shown from the
+                beginning.
+            edges: five, ascending: where one level ends and the next begins; the value itself belongs to the next.
+            names: of the six levels.
+            end_s: when the replay ends; by default with the last event or value.
+
+        Raises:
+            ScenarioError: as from :meth:`of`.
+
+        Example:
+            >>> import pandas as pd
+            >>> events = pd.DataFrame({"t_s": [0.0, 0.0], "node": [0, 1], "kind": "online"})
+            >>> values = pd.DataFrame({"t_s": [3.0, 3.0], "node": [0, 1], "value": [0.5, 9.0]})
+            >>> replay = Replay.of_levels(events, [False, False], values, [1, 2, 3, 4, 5], "abcdef")
+            >>> replay.counts(3.0)["a"], replay.counts(3.0)["f"]
+            (1, 1)
+        """
+        import pandas as pd
+
+        known = values.dropna(subset="value")
+        level = np.searchsorted(np.asarray(edges, dtype=float), known["value"].to_numpy(), side="right")
+        kinds = np.array(list(_LEVELS), dtype=object)
+        first = known.assign(kind=kinds[level]).drop_duplicates("node")
+        begin = first.assign(t_s=0.0)
+        there = events[events["kind"].isin(["online", "offline"])]
+        there = there.assign(kind=np.where(there["kind"] == "online", "online", "away"))
+        columns = ["t_s", "node", "kind"]
+        every = pd.concat([begin[columns], there[columns], known.assign(kind=kinds[level])[columns]], ignore_index=True)
+        return dataclasses.replace(cls.of(every, byzantine, end_s), legend=levels(names))
 
     @classmethod
     def of(
@@ -94,7 +145,8 @@ class Replay:
             end_s = max(0.0, *(float(times.max()) for times in (t, ends) if len(times)), 0.0)
 
         kinds = events["kind"].astype("category").cat
-        effects = np.array([_EFFECTS.get(kind, (0, 0)) for kind in kinds.categories] + [(0, 0)], dtype=np.uint8)
+        known = _EFFECTS | _AWAY | _LEVELS
+        effects = np.array([known.get(kind, (0, 0)) for kind in kinds.categories] + [(0, 0)], dtype=np.uint8)
         decides, becomes = effects[kinds.codes.to_numpy()].T  # a missing kind has code −1: the row added at the end
         outdated, forgets, forgotten = _news(events, t, node)
         ours = np.flatnonzero((decides != 0) & (node >= 0) & ~outdated)
@@ -132,19 +184,19 @@ class Replay:
         return states
 
     def counts(self, t_s: float) -> dict[str, int]:
-        """How many nodes are shown as what at ``t_s``, by the names in :data:`decai_sim.viz.palette.STATES`."""
-        return count(self.states(t_s))
+        """How many nodes are shown as what at ``t_s``, by the names in the legend."""
+        return count(self.states(t_s), self.legend)
 
 
-def count(states: np.ndarray) -> dict[str, int]:
+def count(states: np.ndarray, legend: Sequence[NodeState] = STATES) -> dict[str, int]:
     """How many of ``states`` are shown as what.
 
     Example:
         >>> count(np.array([0, 1, 1], dtype=np.uint8))
         {'offline': 1, 'rejected': 0, 'training': 0, 'informed': 0, 'byzantine': 0, 'online': 2}
     """
-    found = np.bincount(shown_as(states), minlength=len(STATES)).tolist()
-    return {state.name: number for state, number in zip(STATES, found, strict=True)}
+    found = np.bincount(shown_as(states, legend), minlength=len(legend)).tolist()
+    return {state.name: number for state, number in zip(legend, found, strict=True)}
 
 
 def _news(events: pd.DataFrame, t: np.ndarray, node: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -168,7 +220,9 @@ def _after(node: np.ndarray, decides: np.ndarray, becomes: np.ndarray) -> np.nda
     rows = np.arange(len(node))
     first = np.searchsorted(node, node)  # of each row's node
     state = np.zeros(len(node), dtype=np.uint8)
-    for bit in (ONLINE, TRAINING, REJECTED, INFORMED):
+    for bit in (1 << place for place in range(8)):
+        if not (decides & bit).any():
+            continue
         decided = np.maximum.accumulate(np.where(decides & bit, rows, -1)) if len(rows) else rows
         state |= np.where(decided >= first, becomes[decided] & bit, 0).astype(np.uint8)
     return state

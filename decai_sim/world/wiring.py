@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from decai_sim.world.links import Links
 
+_FEW = 1 << 14
+"""Links worked out at once: what is in between stays in the cache."""
+
 
 class Wiring:
     """The links of a graph, from every node to its neighbours.
@@ -38,8 +41,11 @@ class Wiring:
         self.dst = graph.indices.astype(np.int64)
         self.src = np.repeat(np.arange(graph.shape[0]), np.diff(self.begins))
         self._keys = self.src * graph.shape[0] + self.dst
-        self.base_s = links.paths.bases_s(self.src, self.dst)
-        self.cursor = (links.place.array(self.src, self.dst, -1 - number) * TABLE).astype(np.int64)
+        self.base_s, self.cursor = np.empty(len(self.dst)), np.empty(len(self.dst), np.int64)
+        for at in range(0, len(self.dst), _FEW):
+            few = slice(at, at + _FEW)
+            self.base_s[few] = links.paths.bases_s(self.src[few], self.dst[few])
+            self.cursor[few] = links.place.array(self.src[few], self.dst[few], -1 - number) * TABLE
         self.slot = None if links.capacities is None else links.capacities.slots(self.src, self.dst)
         self._last = np.empty(len(self.dst), dtype=np.int32)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
@@ -80,11 +80,38 @@ def test_cohorts_equal_the_app_itself(name: str) -> None:
             assert dict(mine[server_round]) == pytest.approx(dict(its[server_round]), rel=1e-3)
 
 
+def test_what_is_asked_before_a_training_is_answered_as_of_before_it() -> None:
+    app, plan, found = ds.flower.TaskClientApp(SCENARIO.task, SEED), PLANS["personal bias"], []
+    for client_app in (app, alone(app)):
+        server_app, losses = ServerApp(), dict[int, list[float]]()
+
+        @server_app.main()
+        def main(grid: Grid, context: Context, losses: dict[int, list[float]] = losses) -> None:
+            record = RecordDict({"arrays": ds.flower.initial_model(SCENARIO.task, SEED, N), "config": apps.plan_record(plan)})
+            nodes = list(grid.get_node_ids())
+            list(grid.send_and_receive([Message(record, node, "train") for node in nodes]))
+            asked = list(grid.push_messages([Message(record, node, "evaluate") for node in nodes]))
+            asked += grid.push_messages([Message(record, node, "train") for node in nodes])
+            replies: list[Message] = []
+            while len(replies) < len(asked):
+                come = {reply.metadata.reply_to_message_id for reply in replies}
+                replies += grid.pull_messages([one for one in asked if one not in come])
+            replies += grid.send_and_receive([Message(record, node, "evaluate") for node in nodes])
+            for reply in replies:
+                metrics = reply.content.metric_records["metrics"]
+                if "accuracy" in metrics:
+                    losses.setdefault(reply.metadata.src_node_id, []).append(float(metrics["loss"]))
+
+        ds.flower.run(server_app, client_app, SCENARIO)
+        found.append(losses)
+    for node, (before, after) in found[0].items():
+        assert [before, after] == pytest.approx(found[1][node], rel=1e-3)
+        assert before != pytest.approx(after, rel=1e-3)
+
+
 @pytest.mark.parametrize("plan", PLANS.values())
 def test_an_instruction_says_all_of_a_plan(plan: Plan) -> None:
     content = ds.flower.initial_model(SCENARIO.task, SEED, N)
-    from flwr.app import RecordDict
-
     record = RecordDict({"arrays": content, "config": apps.plan_record(plan)})
     assert apps.plan_of(record) == (plan, 0)
     assert apps.plan_of(RecordDict({"config": ConfigRecord()})) == (Plan(), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path as File
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 import torch
 
 import decai_sim as ds
-from decai_sim.errors import ScenarioError
+from decai_sim.errors import MemoryLimitError, ScenarioError
 from decai_sim.learning import MLP, Digits, paths
 from decai_sim.learning.jobs import Job, here, train
 from decai_sim.learning.journal import Journal
-from decai_sim.learning.optimisers import SGD
+from decai_sim.learning.optimisers import SGD, Adam
 from decai_sim.learning.paths import Path
 from decai_sim.learning.problem import Problem
 from decai_sim.learning.store import Store
@@ -43,19 +44,33 @@ def jobs_of(problem: Problem, store: Store, plan: Plan) -> list[Job]:
     return [Job(node, 1, start, plan) for node in range(N)]
 
 
+PLANS = {
+    "momentum": Plan(optimiser=SGD(momentum=0.9), lr=0.02, keep=True),
+    "adam": Plan(optimiser=Adam(), lr=0.01, keep=True, clip_norm=1.0),
+    "scaffold": Plan(scaffold=True),
+    "personal": Plan(personal=("3.",), prox_mu=0.1),
+}
+
+
 def test_two_workers_train_as_one_process_does() -> None:
-    own, plan = problem(), Plan(optimiser=SGD(momentum=0.9), lr=0.02, keep=True)
-    path = Path("stacked", 5)
-    results = []
+    own, path = problem(), Path("stacked", 5)
     with RayWorkers(own, path, 2, lambda: None) as workers:
-        for compute in (here(own, path, lambda: None), workers):
-            store, states = Store(own.layout.d), dict[int, Store]()
-            first = jobs_of(own, store, plan)
-            second = [Job(job.node, 2, job.start, plan, before=job) for job in first]
-            train(own, store, second, path=path, compute=compute, states=states)
-            results.append((store.gather([job.result for job in second if job.result]), [job.loss for job in second]))
-    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-4, atol=1e-6)
-    assert results[0][1] == pytest.approx(results[1][1], rel=1e-4)
+        for name, plan in PLANS.items():
+            (here_rows, here_losses), (there_rows, there_losses) = (
+                trained_twice(own, plan, path, compute) for compute in (here(own, path, lambda: None), workers)
+            )
+            torch.testing.assert_close(here_rows, there_rows, rtol=1e-4, atol=1e-6, msg=name)
+            assert here_losses == pytest.approx(there_losses, rel=1e-4), name
+
+
+def trained_twice(problem: Problem, plan: Plan, path: Path, compute: Any) -> tuple[torch.Tensor, list[float]]:
+    """Models and losses after a second training each, where most is kept elsewhere than on the device."""
+    store, states = Store(problem.layout.d, device_bytes=8 * 4 * problem.layout.d), dict[int, Store]()
+    first = jobs_of(problem, store, plan)
+    second = [Job(job.node, 2, job.start, plan, before=job) for job in first]
+    train(problem, store, second, path=path, compute=compute, states=states)
+    assert store.spilled_bytes > 0
+    return store.gather([job.result for job in second if job.result]), [job.loss for job in second]
 
 
 def test_a_run_on_two_workers_is_the_same_run() -> None:
@@ -113,6 +128,24 @@ def test_what_was_trained_otherwise_is_not_found(tmp_path: File) -> None:
         assert journal.found == found
 
 
+def test_other_data_and_other_paths_are_trained_anew(tmp_path: File) -> None:
+    run = partial(ds.run, progress=False, journal=tmp_path)
+    files = lambda: len(list(tmp_path.glob("*.safetensors")))  # noqa: E731
+    run(SCENARIO, path="stacked:64")
+    first = files()
+    run(SCENARIO, path="stacked:64")
+    assert files() == first
+    run(SCENARIO, path="alone:1")
+    assert files() > first, "another path is not the same to the last bit"
+    own, same = problem(), problem()
+    assert own.digest() == same.digest()
+    same._y = (same._y + 1) % 10
+    assert own.digest() != same.digest()
+    moved = problem()
+    moved.samples = [moved.samples[1], moved.samples[0], *moved.samples[2:]]
+    assert own.digest() != moved.digest()
+
+
 def test_half_a_file_is_never_there(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
     import safetensors.torch
 
@@ -160,3 +193,57 @@ def test_measuring_trains_nobody_for_good() -> None:
     rates = paths.measured(own, plan, [Path("stacked", 3), Path("vmap", 3), Path("alone", 1)])
     assert all(rate > 0 for rate in rates.values())
     assert torch.equal(own.initial(), before)
+
+
+def too_small_for(models: int, compute: Any) -> Any:
+    """A device that has room for so many models at once; counts what it trains."""
+
+    def limited(cohorts: Any) -> Any:
+        for cohort in cohorts:
+            if len(cohort.who) > models:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            trained.append(len(cohort.who))
+            yield from compute([cohort])
+
+    trained: list[int] = []
+    return limited, trained
+
+
+def test_cohorts_that_do_not_fit_are_trained_by_halves() -> None:
+    own, plan, path = problem(), Plan(optimiser=SGD(momentum=0.9), keep=True), Path("stacked", 8)
+    compute = here(own, path, lambda: None)
+    small, trained = too_small_for(3, compute)
+    results = []
+    for how in (compute, small):
+        store = Store(own.layout.d)
+        first = jobs_of(own, store, plan)
+        second = [Job(job.node, 2, job.result or job, plan, before=job) for job in first]
+        train(own, store, second, path=path, compute=how)
+        results.append(store.gather([job.result for job in second if job.result]))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+    assert sum(trained) == 2 * N
+    assert max(trained) <= 3
+
+
+def test_a_model_that_does_not_fit_at_all_is_refused() -> None:
+    own = problem()
+    store = Store(own.layout.d)
+    none, trained = too_small_for(0, here(own, Path("stacked", 8), lambda: None))
+    with pytest.raises(MemoryLimitError, match="training: a model of 610 parameters and a batch of 10 samples do not fit"):
+        train(own, store, jobs_of(own, store, Plan()), compute=none)
+    assert trained == []
+
+
+def test_paths_without_room_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.learning import cohort
+
+    train_together = cohort.train_together
+
+    def limited(problem: Any, rows: Any, *rest: Any, **options: Any) -> Any:
+        if len(rows) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_together(problem, rows, *rest, **options)
+
+    monkeypatch.setattr(cohort, "train_together", limited)
+    rates = paths.measured(problem(), Plan(), [Path("stacked", 4), Path("stacked", 5)])
+    assert rates[Path("stacked", 4)] > 0 == rates[Path("stacked", 5)]

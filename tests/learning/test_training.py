@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from decai_sim.attacks import LabelFlip
 from decai_sim.errors import ScenarioError
-from decai_sim.learning import CNN, MLP, Digits, Dirichlet, Softmax
+from decai_sim.learning import CNN, MLP, Digits, Dirichlet, ResNet, Shakespeare, Softmax, Transformer, paths
 from decai_sim.learning.cohort import train_together
 from decai_sim.learning.jobs import Job, train
 from decai_sim.learning.optimisers import SGD, Adam, Optimiser
@@ -94,6 +95,88 @@ def test_together_equals_alone(model: str, sizes: list[int], plan: Plan, server_
     assert torch.equal(rows, before)
 
 
+@pytest.mark.parametrize("columns", [False, True], ids=["rows", "columns"])
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("plan", [Plan(epochs=2), Plan(optimiser=Adam(), prox_mu=0.5), Plan(scaffold=True)], ids=str)
+def test_models_in_columns_are_trained_in_place_as_rows_are(model: str, plan: Plan, columns: bool) -> None:
+    problem, rows = ragged(model, [9, 4, 0]), starts(base(model), 3)
+    who = [(node, 1) for node in range(3)]
+    expected = [train_alone(problem, rows[node], node, 1, plan).row for node in range(3)]
+    given = [part.clone(memory_format=torch.contiguous_format) for part in problem.layout.columns(rows)]
+    done = train_together(problem, given if columns else rows, who, plan)
+    torch.testing.assert_close(done.rows, torch.stack(expected), rtol=1e-4, atol=1e-5)
+    assert all(a is b for a, b in zip(done.columns, given, strict=True)) == columns
+
+
+@pytest.mark.parametrize("plan", [Plan(epochs=2), Plan(optimiser=Adam(), clip_norm=0.1, prox_mu=0.5)], ids=["sgd", "adam"])
+def test_the_compiled_path_equals_training_alone(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Traced and differentiated as for the compiler, which itself need not be there.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    paths._compiled.cache_clear()
+    problem, rows = ragged("mlp", [9, 4, 0]), starts(base("mlp"), 3)
+    done = train_together(problem, rows, [(node, 1) for node in range(3)], plan, path=Path("compiled", 3))
+    for node in range(3):
+        alone = train_alone(problem, rows[node], node, 1, plan)
+        torch.testing.assert_close(done.rows[node], alone.row, rtol=1e-4, atol=1e-5)
+        assert done.losses[node].item() == pytest.approx(alone.loss, rel=1e-4, abs=1e-5)
+    paths._compiled.cache_clear()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler here")
+def test_compiled_training_equals_training_alone() -> None:
+    problem, rows, plan = ragged("mlp", [9, 4]), starts(base("mlp"), 2), Plan(epochs=2)
+    done = train_together(problem, rows, [(node, 1) for node in range(2)], plan, path=Path("compiled", 2))
+    for node in range(2):
+        torch.testing.assert_close(done.rows[node], train_alone(problem, rows[node], node, 1, plan).row, rtol=1e-4, atol=1e-5)
+
+
+@cache
+def large(model: str) -> Problem:
+    if model == "resnet":
+        return Problem(Digits(model=ResNet(width=4, groups=2)), 20, Streams(1))
+    return Problem(Shakespeare(model=Transformer(n_layers=1, width=8, heads=2)), 20, Streams(1))
+
+
+@settings(max_examples=12)
+@given(
+    model=st.sampled_from(["resnet", "transformer"]),
+    sizes=st.lists(st.integers(0, 12), min_size=1, max_size=4),
+    plan=st.builds(
+        Plan,
+        batch_size=st.integers(3, 12),
+        lr=st.just(0.05),
+        steps=st.integers(1, 3),
+        optimiser=st.sampled_from([SGD(), SGD(momentum=0.9)]),
+        prox_mu=st.sampled_from([0.0, 0.5]),
+        clip_norm=st.none() | st.just(0.5),
+        scaffold=st.booleans(),
+    ),
+    cohort=st.integers(1, 4),
+    threads=st.integers(1, 2),
+)
+def test_large_models_together_equal_alone_whatever_the_threads(
+    model: str, sizes: list[int], plan: Plan, cohort: int, threads: int
+) -> None:
+    problem = copy.copy(large(model))
+    rng = np.random.default_rng(len(sizes))
+    problem.samples = [rng.choice(1000, size, replace=False) for size in sizes]
+    problem.n_samples = np.array(sizes)
+    store = Store(problem.layout.d)
+    (initial,) = store.put(problem.initial()[None])
+    jobs = [Job(node, 1, initial, plan) for node in range(len(sizes))]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        train(problem, store, jobs, path=Path("stacked", cohort))
+    finally:
+        torch.set_num_threads(before)
+    for job in jobs:
+        alone, loss = pair(train_alone(problem, problem.initial(), job.node, 1, plan))
+        assert job.result is not None
+        torch.testing.assert_close(job.result.tensor(), alone, rtol=2e-3, atol=2e-5)
+        assert job.loss == pytest.approx(loss, rel=1e-3, abs=1e-4)
+
+
 @settings(max_examples=20)
 @given(
     model=models,
@@ -163,12 +246,13 @@ def test_personal_parameters_must_be_there() -> None:
         train_alone(problem, problem.initial(), 0, 1, plan, memory)
 
 
+@pytest.mark.parametrize("kind", ["stacked", "vmap", "alone"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_lower_precision_is_near(precision: Any) -> None:
+def test_lower_precision_is_near(precision: Any, kind: Any) -> None:
     problem = ragged("mlp", [30])
     exact = train_alone(problem, problem.initial(), 0, 1, Plan(epochs=2))
     rows = problem.initial()[None]
-    done = train_together(problem, rows, [(0, 1)], Plan(epochs=2, precision=precision))
+    done = train_together(problem, rows, [(0, 1)], Plan(epochs=2, precision=precision), path=Path(kind, 1))
     off = float((done.rows[0] - exact.row).norm() / (exact.row - rows[0]).norm())
     assert off < (1e-5 if precision == "float32" else 0.05)
     assert (off > 1e-4) == (precision == "bfloat16")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import decai_sim as ds
-from decai_sim.learning.training import train_alone
 from decai_sim.protocols import DPSGD, Lab, PeerToPeer
 from decai_sim.protocols.peers import Peers
 from decai_sim.seeding import Streams
@@ -63,29 +62,6 @@ def test_many_rounds_multiply_by_a_power_of_them(seed: int) -> None:
     before = torch.randn(9, lab.problem.layout.d, generator=torch.Generator().manual_seed(seed))
     found = after(DPSGD(rounds=3), lab, before)
     np.testing.assert_allclose(found, np.linalg.matrix_power(weights, 3) @ before.numpy(), rtol=1e-4, atol=1e-5)
-
-
-def test_on_a_complete_graph_it_is_centralised_averaging() -> None:
-    n = 5
-    run = ds.run(
-        ds.Scenario(nodes=n, seed=3, task="digits", topology="complete", protocol={"kind": "dpsgd", "rounds": 2}), progress=False
-    )
-    lab = Lab(
-        World(n, Ideal(), None, Mix(laptop=1), Streams(3), None),
-        ds.tasks.Digits(),
-        Streams(3),
-        None,
-        None,
-        frozenset(),
-        None,  # type: ignore[arg-type]
-    )
-    model = lab.problem.initial()
-    for number in (1, 2):
-        plan = DPSGD().plan()
-        model = torch.stack([train_alone(lab.problem, model, node, number, plan).row for node in range(n)]).mean(0)
-    assert run.model is not None
-    np.testing.assert_allclose(run.model, model.numpy(), rtol=1e-4, atol=1e-5)
-    assert run.models["distance"].max() < 1e-4
 
 
 def scenario(**changes: object) -> ds.Scenario:

@@ -16,6 +16,7 @@ from tests.protocols.test_dpsgd import after, lab_on
 ALL = [
     DPSGD(rounds=4),
     SGP(rounds=4),
+    SGP(rounds=4, running_sums=True),
     EpidemicLearning(rounds=4, fanout=2),
     GossipLearning(rounds=4, period_s=1),
     GossipLearning(rounds=4, period_s=1, exchange="push_pull"),
@@ -63,6 +64,37 @@ def test_what_is_computed_does_not_depend_on_when_or_how(protocol: ds.protocols.
     assert a.model is not None
     assert b.model is not None
     np.testing.assert_allclose(a.model, b.model, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        DPSGD(rounds=3),
+        SGP(rounds=3),
+        SGP(rounds=3, running_sums=True),
+        EpidemicLearning(rounds=3, fanout=4),
+        MoshpitSGD(rounds=3, group_size=None),
+    ],
+    ids=lambda one: one.kind,
+)
+def test_where_all_hear_all_it_is_centralised_averaging(protocol: ds.protocols.Protocol) -> None:
+    n = 5
+    run = ds.run(scenario(protocol, nodes=n, topology="complete", seed=5), progress=False)
+    problem = lab_on(ds.topologies.Complete(), n).problem
+    model = problem.initial()
+    for number in (1, 2, 3):
+        model = torch.stack([train_alone(problem, model, node, number, protocol.plan()).row for node in range(n)]).mean(0)
+    assert run.model is not None
+    np.testing.assert_allclose(run.model, model.numpy(), rtol=1e-4, atol=1e-5)
+    assert run.models["distance"].max() < 1e-4
+
+
+def test_a_federation_without_servers_says_that_it_waits_for_them() -> None:
+    gone = [{"kind": "crash", "nodes": [0, 1, 2, 3], "at_s": 0.5}]
+    with pytest.warns(RuntimeWarning, match="hierarchical waits for a node to come online"):
+        run = ds.run(scenario(HierarchicalFederation(rounds=40), faults=gone), progress=False)
+    assert not run.complete
+    assert 0 < len(run.rounds) < 40
 
 
 def test_anybodys_client_app_trains_without_a_server_as_ours_does_in_cohorts() -> None:
@@ -140,6 +172,24 @@ def test_push_sum_finds_the_mean_where_averaging_finds_another(lopsided: object)
         off[protocol.kind] = np.abs(found.mean(0) - before.mean(0).numpy()).max()
     assert off["sgp"] < 1e-3
     assert off["dpsgd"] > 0.1
+
+
+@pytest.mark.parametrize("topology", [ds.topologies.Ring(), ds.topologies.RandomEachRound(degree=3)], ids=lambda one: one.kind)
+def test_running_sums_are_shares_where_nothing_is_lost(topology: ds.topologies.Topology) -> None:
+    found = []
+    for protocol in (SGP(rounds=9), SGP(rounds=9, running_sums=True)):
+        lab = lab_on(topology, 6)
+        found.append(after(protocol, lab, random_models(6, lab.problem.layout.d)))
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_running_sums_go_on_while_nodes_come_and_go() -> None:
+    away = [{"kind": "crash", "nodes": [3, 4], "at_s": 0.2, "for_s": 0.3}, {"kind": "crash", "nodes": [5], "at_s": 0.3}]
+    one = scenario(SGP(rounds=30, running_sums=True), faults=away, network={"kind": "internet", "loss": 0.1})
+    run = ds.run(one, progress=False)
+    assert run.complete
+    assert run.rounds["loss"].iloc[-1] < 2
+    assert np.isfinite(run.models["distance"]).all()
 
 
 def test_static_directed_links_lead_one_way() -> None:
@@ -269,3 +319,52 @@ def test_others_are_drawn_anew_each_round() -> None:
     assert pairs[0] != pairs[1] != pairs[2]
     with pytest.raises(ds.ScenarioError, match=r"protocol\.fanout: 9 is not allowed: must be below nodes = 9"):
         ds.run(scenario(EpidemicLearning(fanout=9)), progress=False)
+
+
+# -- who is left, and for how long ---------------------------------------------------------------------------------------------
+
+
+def test_the_clouds_deadline_is_that_of_its_round_alone() -> None:
+    quick = scenario(HierarchicalFederation(rounds=40, edge_rounds=1, evaluate_every=40, deadline_s=1.0), nodes=13)
+    run = ds.run(quick, progress=False)
+    assert run.rounds["t_s"].iloc[-1] > 5, "several deadlines long"
+    whole = ds.run(quick.but(protocol__deadline_s=1e6), progress=False)
+    assert run.trace_digest == whole.trace_digest, "nothing is late, so that no deadline changes anything"
+
+
+def test_who_has_nobody_to_gossip_with_learns_alone() -> None:
+    every_other = [{"kind": "crash", "nodes": [1, 3, 5, 7], "at_s": 0.5}]
+    run = ds.run(scenario(GossipLearning(rounds=4, period_s=1), nodes=8, faults=every_other), progress=False)
+    assert run.complete
+    assert run.rounds["t_s"].iloc[-1] < 60
+    last = run.models[run.models["round"] == 4]["updates"].to_numpy()
+    assert last[::2].min() > last[1::2].max()
+
+
+def test_rounds_are_recorded_when_all_were_away_and_some_are_back() -> None:
+    away = [{"kind": "crash", "nodes": [node], "at_s": 0.05 + 0.01 * node, "for_s": 5} for node in range(2)]
+    run = ds.run(scenario(DPSGD(rounds=2), nodes=2, topology="complete", faults=away), progress=False)
+    assert run.complete
+    assert len(run.rounds) == 2
+
+
+def test_who_gives_nothing_away_says_so() -> None:
+    gone = [{"kind": "crash", "nodes": list(range(8, 16)), "at_s": 0.2}]
+    directed = {"kind": "exponential", "directed": True}
+    run = ds.run(scenario(SGP(rounds=12), nodes=16, topology=directed, faults=gone), progress=False)
+    assert run.complete
+    assert run.rounds["t_s"].iloc[-1] < 60, "nobody waits for the deadline of 600 s"
+    assert run.rounds["accuracy"].iloc[-1] > 0.5
+
+
+def test_weights_are_never_below_0_and_1_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.protocols import dpsgd
+
+    made: list[list[float]] = []
+    mix = dpsgd.Mix
+    monkeypatch.setattr(dpsgd, "Mix", lambda models, weights: made.append(list(weights)) or mix(models, weights))
+    churn = {"kind": "exponential", "mean_online_s": 1.0, "mean_offline_s": 0.3}
+    ds.run(scenario(DPSGD(rounds=20), nodes=12, topology="complete", churn=churn), progress=False)
+    assert len(made) > 50
+    assert min(min(weights) for weights in made) >= 0
+    assert all(sum(weights) == pytest.approx(1) for weights in made)
