@@ -372,7 +372,7 @@ class Run:
             >>> import decai_sim as ds
             >>> scenario = ds.Scenario(nodes=20, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
             >>> run = ds.run(scenario, progress=False)
-            >>> run.worst_decile() == run.node_accuracy().nsmallest(2).mean()
+            >>> bool(run.worst_decile() == run.node_accuracy().nsmallest(2).mean())
             True
         """
         if len(self.models):

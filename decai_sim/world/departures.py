@@ -277,8 +277,12 @@ class Departures:
             one = dict(zip(heads.dtype.names or (), head, strict=True))
             wiring, *how = self._ways[one["via"]]
             said = (one[name] for name in ("number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"))
-            transfer = self._transfer(*said, *how)
-            cursors, link = ([one["link"]], 0) if wiring is None else (wiring.cursor, one["link"])
+            if wiring is None:
+                cursors, link = [one["link"]], 0
+                base_s = float(self._links.paths.bases_s(np.array([one["src"]]), np.array([one["dst"]]))[0])
+            else:
+                cursors, link, base_s = wiring.cursor, one["link"], float(wiring.base_s[one["link"]])
+            transfer = self._transfer(*said, base_s, *how)
             self._links.again(transfer, cursors, link, one["out_s"], queued=True, least_s=at_s + LEAST_RTO_S)
 
     def _remembered(self, sending: Sending) -> np.ndarray:
@@ -324,7 +328,7 @@ class Departures:
             yield transfer, ([int(place[i])], 0) if wiring is None else (wiring.cursor, int(sending.link[i]))
 
     def _transfers(self, sending: Sending, number: np.ndarray) -> Iterator[tuple[Transfer, Wiring | None]]:
-        names = "t_s", "src", "dst", "nbytes", "code", "item", "box", "longer_s"
+        names = "t_s", "src", "dst", "nbytes", "code", "item", "box", "base_s", "longer_s"
         relayed = self._relayed(sending) if self._links.tamper_relayed else np.zeros(len(sending), dtype=bool)
         columns = number, *(sending.column(name) for name in names), relayed, sending.column("wiring")
         for *said, wiring in zip(*(column.tolist() for column in columns), strict=True):
@@ -340,11 +344,13 @@ class Departures:
         code: int,
         item: int,
         box: int,
+        base_s: float,
         longer_s: float,
         relayed: bool,
     ) -> Transfer:
         args = box, src, dst, nbytes, item, code
         kind = self.names[code]
         transfer = Transfer(self._links, number, sent_s, src, dst, nbytes, code, kind, self._arrived, args, longer_s, relayed)
+        transfer.base_s = base_s  # the very same: for one link it is computed in another way, to other last bits
         self._single.add(transfer)
         return transfer
