@@ -283,7 +283,7 @@ class Departures:
             else:
                 cursors, link, base_s = wiring.cursor, one["link"], float(wiring.base_s[one["link"]])
             transfer = self._transfer(*said, base_s, *how)
-            self._links.again(transfer, cursors, link, one["out_s"], queued=True, least_s=at_s + LEAST_RTO_S)
+            self._links.again(transfer, cursors, link, one["out_s"], queued=True, least_s=at_s + LEAST_RTO_S, session=one["session"])
 
     def _remembered(self, sending: Sending) -> np.ndarray:
         relayed = self._relayed(sending) if self._links.tamper_relayed else np.zeros(len(sending), dtype=bool)
