@@ -183,7 +183,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"queue_bytes": 50_000, "retransmit": 2},
     {"queue_bytes": 30_000, "queueing": "both", "download_bps": 5e5},
     {"queue_bytes": 30_000, "queueing": "both", "retransmit": 2, "download_bps": 5e5},
-    {"queue_bytes": 30_500, "queueing": "both", "retransmit": 1, "chunk_bytes": 30_000, "link_bps": LINKS, "download_bps": 4e5},
+    {"queue_bytes": 30_011, "queueing": "both", "retransmit": 1, "chunk_bytes": 30_000, "link_bps": LINKS, "download_bps": 4e5},
 ]
 
 
