@@ -123,11 +123,16 @@ def by_links(w: World, published: list[Any], also: Also | None = None) -> pd.Dat
     return sorted_table(w.trace.messages())
 
 
-def plainly(w: World, published: list[Any]) -> tuple[pd.DataFrame, Plain]:
+def plainly(w: World, published: list[Any], meddled: bool = False) -> tuple[pd.DataFrame, Plain]:
     wiring = w.wiring
     keys = [*zip(wiring.src.tolist(), wiring.dst.tolist(), strict=True)]
     starts, bases = (dict(zip(keys, column.tolist(), strict=True)) for column in (wiring.cursor, wiring.base_s))
     plain = Plain(w.n, w, lambda *link: starts[link], lambda *link: bases[link])
+    if meddled:  # as in meddle()
+        plain.cut = lambda src, dst: 1.5 <= plain.env.now < 2.1 and src % 2 != dst % 2
+        plain.hold_up = lambda src, dst, kind: (
+            float(hold_up(np.array([src]), np.array([dst]), kind)[0]) if 1.1 <= plain.env.now < 2.2 else 0.0
+        )
     churn = Exponential(mean_online_s=15, mean_offline_s=4)
     here = churn.start(w.n, w.streams)
 
@@ -213,6 +218,27 @@ def hold_up(src: np.ndarray, dst: np.ndarray, kind: str) -> np.ndarray:
     """Some links drop a kind of messages, others hold all up."""
     dropped = ((src + dst) % 5 == 0) & (kind == "item 2")
     return np.where(dropped, np.inf, 0.05 * (src % 3))
+
+
+def meddle(w: World) -> None:
+    """Messages are held up and dropped for a while, and the network falls into two parts."""
+    w.clock.at(1.1, w.links.tamper.append, hold_up)
+    w.clock.at(1.5, w.links.partition, [node % 2 for node in range(w.n + 1)])
+    w.clock.at(2.1, w.links.partition, None)
+    w.clock.at(2.2, w.links.tamper.clear)
+
+
+@pytest.mark.parametrize(
+    "options", [OPTIONS[0], OPTIONS[1], OPTIONS[3], OPTIONS[9]], ids=lambda options: "-".join(options) or "uplink"
+)
+@settings(max_examples=3, deadline=None)
+@given(n=st.integers(5, 40), seed=st.integers(0, 10_000))
+def test_meddling_with_messages_and_parts_is_what_plain_simpy_makes_of_it(options: dict[str, Any], n: int, seed: int) -> None:
+    published = news(n, seed)
+    bulk, single = small_world(n, seed, **options), small_world(n, seed, **options)
+    table, _ = plainly(small_world(n, seed, **options), published, meddled=True)
+    same(by_bulk(bulk, published, also=meddle), table)
+    same(by_links(single, published, also=meddle), table)
 
 
 def troubles(w: World) -> None:

@@ -211,7 +211,7 @@ def test_every_node_can_be_given_rates_of_its_own() -> None:
     assert paths.upload_bps.tolist() == [1e6, 2e6, 3e6, 1e9]
     assert paths.download_bps.tolist() == [5e6, 5e6, 9e6, 1e9]
     assert Internet.model_validate(mine.model_dump()) == mine
-    with pytest.raises(ScenarioError, match="network.upload_bps: 3 rates are not allowed for 4 nodes"):
+    with pytest.raises(ScenarioError, match=r"network\.upload_bps: 3 rates are not allowed for 4 nodes"):
         mine.check(4)
     with pytest.raises(ValidationError, match=r"download_bps"):
         Internet(download_bps=[1e6, 0.0])
