@@ -253,8 +253,8 @@ class Run:
         from decai_sim.world.topologies import wiring
 
         replay = self.replay()
-        changes = [(float(t_s), links) for t_s, links in self.links.groupby("t_s")]
-        begun_s = [t_s for t_s, _ in changes]
+        changes = list(self.links.groupby("t_s"))
+        begun_s = self.links["t_s"].unique().tolist()
         graph = self.scenario.csr() if not changes else wiring.from_links(self.scenario.nodes, *_ends(changes[0][1]))
         shown = 0
         low, high = wiring.links(graph)

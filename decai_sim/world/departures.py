@@ -274,14 +274,15 @@ class Departures:
             return
         for head, at_s in zip(heads.tolist(), t_s.tolist(), strict=True):
             one = dict(zip(heads.dtype.names or (), head, strict=True))
-            wiring, *how = self._ways[one["via"]]
-            said = (one[name] for name in ("number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"))
+            wiring, longer_s, relayed = self._ways[one["via"]]
             if wiring is None:
                 cursors, link = [one["link"]], 0
                 base_s = float(self._links.paths.bases_s(np.array([one["src"]]), np.array([one["dst"]]))[0])
             else:
                 cursors, link, base_s = wiring.cursor, one["link"], float(wiring.base_s[one["link"]])
-            transfer = self._transfer(*said, base_s, *how)
+            names = "number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"
+            said = [*(one[name] for name in names), base_s, longer_s, relayed]
+            transfer = self._transfer(*said)
             self._links.again(transfer, cursors, link, one["out_s"], queued=True, least_s=at_s + LEAST_RTO_S)
 
     def _remembered(self, sending: Sending) -> np.ndarray:
