@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -37,6 +38,7 @@ from decai_sim.world import adversaries, faults
 from decai_sim.world.world import World
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
     from matplotlib.figure import Figure
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 STALLED = "the run stalled"
 """How the warning of it begins."""
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops", "links")
 _MODEL_COLUMNS = {
     "round": int,
     "t_s": float,
@@ -61,7 +63,8 @@ _MODEL_COLUMNS = {
     "waited_s": float,
 }
 _HOP_COLUMNS = {"round": int, "t_s": float, "hop": int, "accuracy": float, "tried": int}
-_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS}
+_LINK_COLUMNS = {"t_s": float, "src": int, "dst": int}
+_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS, "links": _LINK_COLUMNS}
 """Frames that runs saved by earlier versions lack; they are empty then."""
 _ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
 _LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
@@ -101,6 +104,8 @@ class Run:
             itself), as links lead; ``accuracy`` is that of the nodes' own models, ``tried`` how often one was tried on one
             sample. Under protocols that use no links everybody is one hop away; of links that change from round to round nothing
             is said.
+        links: links that change as time goes by: ``t_s, src, dst``, all there were from ``t_s`` on, ``src`` being who sends along
+            them; of up to 100 changes, evenly spread. Empty where links stay, which are :meth:`Scenario.csr`.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -117,6 +122,7 @@ class Run:
     detections: pd.DataFrame
     models: pd.DataFrame
     hops: pd.DataFrame
+    links: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -229,8 +235,9 @@ class Run:
     def reachability(self, times_s: Sequence[float] | None = None) -> pd.DataFrame:
         """How much of the network could reach each other, over the topology's links and through nodes that were online.
 
-        While the network is partitioned, links between its parts do not count. What adversaries drop and what is lost at random
-        does not show here, nor how the links of a time-varying topology change: counted are those at the beginning.
+        While the network is partitioned, links between its parts do not count. Where links change as time goes by, counted are
+        those of the last change that :attr:`links` knows of by then. What adversaries drop and what is lost at random does not
+        show here.
 
         Args:
             times_s: when; by default 21 times from the beginning to the end.
@@ -245,7 +252,11 @@ class Run:
         from decai_sim.world.graphs import components
         from decai_sim.world.topologies import wiring
 
-        graph, replay = self.scenario.csr(), self.replay()
+        replay = self.replay()
+        changes = list(self.links.groupby("t_s"))
+        begun_s = self.links["t_s"].unique().tolist()
+        graph = self.scenario.csr() if not changes else wiring.from_links(self.scenario.nodes, *_ends(changes[0][1]))
+        shown = 0
         low, high = wiring.links(graph)
         moves = self.events[(self.events["kind"] == "part") & (self.events["node"] >= 0)]
         moved_s, who = moves["t_s"].to_numpy(dtype=float), moves["node"].to_numpy(dtype=np.int64)
@@ -253,6 +264,10 @@ class Run:
         rows = []
         for t_s in np.linspace(0, self.provenance["virtual_s"], 21) if times_s is None else times_s:
             alive = (replay.states(float(t_s)) & ONLINE) > 0
+            latest = max(0, bisect_right(begun_s, t_s) - 1)
+            if latest != shown:
+                shown, graph = latest, wiring.from_links(self.scenario.nodes, *_ends(changes[latest][1]))
+                low, high = wiring.links(graph)
             part = np.zeros(len(alive), dtype=np.int64)
             known = int(np.searchsorted(moved_s, t_s, side="right"))
             part[who[:known]] = to[:known]  # of several assignments the last stays
@@ -261,7 +276,7 @@ class Run:
             sizes, n = components(there, alive), int(alive.sum())
             pairs = float((sizes * (sizes - 1.0)).sum() / (n * (n - 1.0))) if n > 1 else math.nan
             rows.append({"t_s": float(t_s), "online": n, "largest": sizes.max() / n if n > 1 else math.nan, "pairs": pairs})
-        return pd.DataFrame(rows, columns=["t_s", "online", "largest", "pairs"]).assign(run_id=self.run_id)
+        return self._mine(pd.DataFrame(rows, columns=["t_s", "online", "largest", "pairs"]))
 
     def propagation(self) -> pd.DataFrame:
         """How fast news spread: ``item, origin, t_s, reached, t50_s, t90_s, t_all_s``, one row for every item published.
@@ -274,7 +289,11 @@ class Run:
             reached = int(np.isfinite(delays).sum())
             rows.append({"item": item, "origin": origin, "t_s": t_s, "reached": reached, **when, "t_all_s": delays[-1]})
         columns = ["item", "origin", "t_s", "reached", "t50_s", "t90_s", "t_all_s"]
-        return pd.DataFrame(rows, columns=columns).assign(run_id=self.run_id)
+        return self._mine(pd.DataFrame(rows, columns=columns))
+
+    def _mine(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame.insert(0, "run_id", self.run_id)
+        return frame
 
     def _news(self) -> dict[int, tuple[int, float, np.ndarray]]:
         """Per item who published it, when, and after how many seconds the nodes had it, ascending; ``inf``: never."""
@@ -766,6 +785,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
         "detections": world.watch().detections(),
         "models": _stacked(lab.models, _MODEL_COLUMNS),
         "hops": _stacked(lab.hops, _HOP_COLUMNS),
+        "links": _stacked([_arrows(*past) for past in world.past_links()], _LINK_COLUMNS),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)
@@ -783,6 +803,15 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     }
     model = lab.model.cpu().numpy() if lab.model is not None else None
     return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
+
+
+def _ends(links: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return links["src"].to_numpy(dtype=np.int64), links["dst"].to_numpy(dtype=np.int64)
+
+
+def _arrows(t_s: float, graph: sp.csr_array) -> dict[str, Any]:
+    """A graph's links as columns of ``Run.links``."""
+    return {"t_s": t_s, "src": np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr)), "dst": graph.indices}
 
 
 def _stacked(parts: list[dict[str, Any]], columns: dict[str, type]) -> pd.DataFrame:
