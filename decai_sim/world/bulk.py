@@ -161,7 +161,11 @@ class Bulk(Occurrence):
         **how: Any,
     ) -> None:
         """Send one message along each of ``links``, ``(m,)`` numbers of links of ``wiring``; ``how``: see :meth:`send`."""
-        self._out(box, t_s, wiring.src[links], wiring.dst[links], wiring.base_s[links], links, wiring, nbytes, kind, item, **how)
+        src, dst = wiring.src[links], wiring.dst[links]
+        if self._links.counts and not wiring.lasts:
+            self._out(box, t_s, src, dst, 0.0, 0, None, nbytes, kind, item, **how)
+        else:
+            self._out(box, t_s, src, dst, wiring.base_s[links], links, wiring, nbytes, kind, item, **how)
 
     def send(
         self,
@@ -177,8 +181,9 @@ class Bulk(Occurrence):
     ) -> None:
         """Send to anybody, ``(m,)`` messages; those of one instant leave in the order given here.
 
-        Jitter and loss of a message are found by its ends, its kind, its ``item`` and when it is sent. Who sends to others than
-        its neighbours says so to :meth:`open`.
+        Jitter and loss of a message are found by its ends, its kind, its ``item`` and when it is sent; where losses come in
+        bursts, by its ends and how manieth it is between them, those of ``Links`` included. Who sends to others than its
+        neighbours says so to :meth:`open`.
 
         Args:
             box: whose mailbox they arrive in.

@@ -17,16 +17,11 @@ from decai_sim.world.links import LEAST_RTO_S, TABLE
 from decai_sim.world.sending import Relays, Sending
 from decai_sim.world.transfers import Transfer
 from decai_sim.world.turns import turns
-from decai_sim.world.walks import Walks
 
 if TYPE_CHECKING:
     from decai_sim.world.links import Links
     from decai_sim.world.presence import Presence
     from decai_sim.world.wiring import Wiring
-
-
-_UNWIRED = 1 << 40
-"""What in the places of links tells those apart that no wiring has prepared."""
 
 
 class Departures:
@@ -59,9 +54,6 @@ class Departures:
         self._chunk_bytes = links.chunk_bytes
         # What has reached its receiver may still have to be sent again: by which way, is remembered then.
         self._remembers = links.both and self._queue_bytes is not None and paths.retransmit > 0
-        # Where losses come in bursts, those of a link that no wiring has prepared do, too.
-        start = lambda src, dst: (links.place.array(src, dst, _UNWIRED) * TABLE).astype(np.int64)  # noqa: E731
-        self._walks = Walks(start, len(presence.here), TABLE) if paths.loss is not None and paths.loss.memory else None
         self._ways: list[tuple[Wiring | None, float, bool]] = []
         self._way: dict[tuple[int, float, bool], int] = {}
 
@@ -130,8 +122,8 @@ class Departures:
         start = turns(t_s, own, src, links.upload_free_s, longest_s)
         if longest_s is not None and np.isnan(start).any():
             enters = ~np.isnan(start)
-            self._drop(sending.those(~enters), number[~enters], place[~enters])
-            sending, number, place = sending.those(enters), number[enters], place[enters]
+            self._drop(sending.those(~enters), number[~enters])
+            sending, number = sending.those(enters), number[enters]
             latency, dies, start, size, wide = (column[enters] for column in (latency, dies, start, size, wide))
             t_s = sending.t_s
             if not len(t_s):
@@ -166,24 +158,25 @@ class Departures:
         if self._chunk_bytes is not None:
             large = sending.column("nbytes") > self._chunk_bytes
             if large.any():
-                self._go_on(sending.those(large), number[large], place[large], out[large], reaches[large], dies[large])
+                self._go_on(sending.those(large), number[large], out[large], reaches[large], dies[large])
                 by_itself, dies = dies | large, dies & ~large
         if dies.any():
             if links.paths.retransmit:
-                self._again(sending.those(dies), number[dies], place[dies], out[dies], queued=True)
+                self._again(sending.those(dies), number[dies], out[dies], queued=True)
             else:
                 self._lost(sending.those(dies), number[dies])
         return those(made, ~by_itself) if by_itself.any() else made
 
     def _look_up(self, sending: Sending) -> None:
-        """Find latencies, and places in the tables of jitter and loss, of what goes along no wiring."""
-        paths, place = self._links.paths, self._links.place
+        """Find latencies of what goes along no wiring, and places in the tables of jitter and loss, or who knows them."""
+        links, place = self._links, self._links.place
         which: Any = slice(None) if len(sending.wirings) == 1 else sending.wiring == sending.wirings.index(None)
         src, dst, t_s, item, code = sending.src[which], sending.dst[which], sending.t_s[which], sending.item[which], sending.code
-        base_s = paths.bases_s(src, dst)
-        if self._walks is not None:
-            self._found(sending, which, base_s, np.zeros(len(src), dtype=np.int64))  # until they leave
+        if links.counts:
+            numbers = links.numbers(src, dst)
+            self._found(sending, which, links.bases_s(numbers), numbers)
             return
+        base_s = links.paths.bases_s(src, dst)
         # By the kind's name: its code depends on what the trace has been told of before.
         if isinstance(code, int):
             named: Any = crc32(self.names[code].encode())
@@ -229,19 +222,17 @@ class Departures:
     def _draws(self, sending: Sending) -> np.ndarray:
         """Where in the tables of jitter and loss each of them is found."""
         if len(sending.wirings) == 1:
-            wiring = sending.wirings[0]
-            if wiring is None and self._walks is not None:
-                sending.link = self._walks.advance(sending.src, sending.dst)
-            alike: np.ndarray = sending.link if wiring is None else wiring.advance(sending.link)
-            return alike
+            return self._walked(sending.wirings[0], sending.link)
         places: np.ndarray = sending.link.copy()
         for i, wiring in enumerate(sending.wirings):
             mine = sending.wiring == i
-            if wiring is not None:
-                places[mine] = wiring.advance(sending.link[mine])
-            elif self._walks is not None:
-                sending.link[mine] = places[mine] = self._walks.advance(sending.src[mine], sending.dst[mine])
+            places[mine] = self._walked(wiring, sending.link[mine])
         return places
+
+    def _walked(self, wiring: Wiring | None, link: np.ndarray) -> np.ndarray:
+        if wiring is not None:
+            return wiring.advance(link)
+        return self._links.advance(link) if self._links.counts else link
 
     def _slots(self, sending: Sending) -> np.ndarray:
         """Where the capacities of their links are found."""
@@ -276,8 +267,11 @@ class Departures:
             one = dict(zip(heads.dtype.names or (), head, strict=True))
             wiring, longer_s, relayed = self._ways[one["via"]]
             if wiring is None:
-                cursors, link = [one["link"]], 0
-                base_s = float(self._links.paths.bases_s(np.array([one["src"]]), np.array([one["dst"]]))[0])
+                cursors, link = self._unwired(one["link"])
+                if self._links.counts:
+                    base_s = float(self._links.bases_s(np.array([link]))[0])
+                else:
+                    base_s = float(self._links.paths.bases_s(np.array([one["src"]]), np.array([one["dst"]]))[0])
             else:
                 cursors, link, base_s = wiring.cursor, one["link"], float(wiring.base_s[one["link"]])
             names = "number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"
@@ -298,10 +292,10 @@ class Departures:
             ways.append(number)
         return np.array(ways)
 
-    def _drop(self, sending: Sending, number: np.ndarray, place: np.ndarray) -> None:
+    def _drop(self, sending: Sending, number: np.ndarray) -> None:
         """Their senders' queues are full."""
         if self._links.paths.retransmit:
-            self._again(sending, number, place, sending.t_s, queued=False)
+            self._again(sending, number, sending.t_s, queued=False)
         else:
             self._lost(sending, number)
 
@@ -309,24 +303,24 @@ class Departures:
         nbytes = sending.column("nbytes")
         self._trace.many_settled(number, sending.t_s, LOST, sending.code, nbytes, sending.t_s)
 
-    def _again(self, sending: Sending, number: np.ndarray, place: np.ndarray, since_s: np.ndarray, *, queued: bool) -> None:
-        for (transfer, way), begun_s in zip(self._on_their_ways(sending, number, place), since_s.tolist(), strict=True):
+    def _again(self, sending: Sending, number: np.ndarray, since_s: np.ndarray, *, queued: bool) -> None:
+        for (transfer, way), begun_s in zip(self._on_their_ways(sending, number), since_s.tolist(), strict=True):
             self._links.again(transfer, *way, begun_s, queued=queued)
 
-    def _go_on(
-        self, sending: Sending, number: np.ndarray, place: np.ndarray, out: np.ndarray, reaches: np.ndarray, dies: np.ndarray
-    ) -> None:
+    def _go_on(self, sending: Sending, number: np.ndarray, out: np.ndarray, reaches: np.ndarray, dies: np.ndarray) -> None:
         self._keep_promises(sending, out)
         columns = out.tolist(), reaches.tolist(), dies.tolist()
-        for (transfer, way), out_s, reaches_s, lost in zip(self._on_their_ways(sending, number, place), *columns, strict=True):
+        for (transfer, way), out_s, reaches_s, lost in zip(self._on_their_ways(sending, number), *columns, strict=True):
             self._links.go_on(transfer, *way, out_s, reaches_s, dies=lost)
 
-    def _on_their_ways(
-        self, sending: Sending, number: np.ndarray, place: np.ndarray
-    ) -> Iterator[tuple[Transfer, tuple[Any, int]]]:
+    def _on_their_ways(self, sending: Sending, number: np.ndarray) -> Iterator[tuple[Transfer, tuple[Any, int]]]:
         """Each with the tables' cursors and which of them it moves on."""
         for i, (transfer, wiring) in enumerate(self._transfers(sending, number)):
-            yield transfer, ([int(place[i])], 0) if wiring is None else (wiring.cursor, int(sending.link[i]))
+            yield transfer, self._unwired(int(sending.link[i])) if wiring is None else (wiring.cursor, int(sending.link[i]))
+
+    def _unwired(self, link: int) -> tuple[Any, int]:
+        """The same of what goes along no wiring, by what :meth:`_look_up` has found."""
+        return (self._links.cursors, link) if self._links.counts else ([link], 0)
 
     def _transfers(self, sending: Sending, number: np.ndarray) -> Iterator[tuple[Transfer, Wiring | None]]:
         names = "t_s", "src", "dst", "nbytes", "code", "item", "box", "base_s", "longer_s"

@@ -58,6 +58,8 @@ class Links:
     Attributes:
         tamper: who holds messages up or drops them on the way; see :data:`Tamper`.
         tamper_relayed: likewise, of those alone that their senders pass on for others.
+        counts: whether a link's losses have to do with its last ones, so that all its messages are counted.
+        cursors: how far in the tables of jitter and loss each link has come that is not part of a wiring.
     """
 
     def __init__(self, clock: Clock, paths: Paths, nodes: Nodes, trace: Trace, streams: Streams) -> None:
@@ -83,10 +85,11 @@ class Links:
         self._lost, flags = _twice(lost, "b")
         self.lost: np.ndarray = flags.view(bool)
         self.place = streams.counter("messages")
+        self.counts = paths.loss is not None and paths.loss.memory
         # Per link: which one it is of those used so far; where that one stands in the tables; its latency. Numbers in lists, not
         # lists in a dictionary: the interpreter's collector has to go through all lists there are, time and again.
         self._used: dict[int, int] = {}
-        self._cursors: list[int] = []
+        self.cursors: list[int] = []
         self._bases_s: list[float] = []
 
         self.both = paths.queueing == "both"
@@ -191,7 +194,7 @@ class Links:
         link = self._used.get(key)
         if link is None:
             link = self.start_at(src, dst, int(self.place(src, dst) * TABLE), self.paths.base_s(src, dst))
-        transfer.cursors, transfer.link, transfer.base_s = self._cursors, link, self._bases_s[link]
+        transfer.cursors, transfer.link, transfer.base_s = self.cursors, link, self._bases_s[link]
         if self.chunk_bytes is None or transfer.nbytes <= self.chunk_bytes:
             self._transmit(transfer, transfer)
         else:
@@ -200,10 +203,35 @@ class Links:
 
     def start_at(self, src: int, dst: int, place: int, base_s: float) -> int:
         """Let messages from ``src`` to ``dst`` find jitter and loss after ``place`` in the tables, and take ``base_s``."""
-        link = self._used[src % self._n * self._n + dst % self._n] = len(self._cursors)
-        self._cursors.append(place)
+        link = self._used[src % self._n * self._n + dst % self._n] = len(self.cursors)
+        self.cursors.append(place)
         self._bases_s.append(base_s)
         return link
+
+    def numbers(self, src: np.ndarray, dst: np.ndarray) -> np.ndarray:
+        """Which of :attr:`cursors` are those of the links from ``src`` to ``dst``; ``(k,)`` each."""
+        n, used = self._n, self._used
+        keys = (src.astype(np.int64) % n * n + dst % n).tolist()
+        new = [key for key in dict.fromkeys(keys) if key not in used]
+        if new:
+            src, dst = (np.where(end == n - 1, -1, end) for end in np.divmod(np.array(new, dtype=np.int64), n))
+            places = (self.place.array(src, dst) * TABLE).astype(np.int64)
+            for link in zip(*(column.tolist() for column in (src, dst, places, self.paths.bases_s(src, dst))), strict=True):
+                self.start_at(*link)
+        return np.array([used[key] for key in keys], dtype=np.int64)
+
+    def bases_s(self, links: np.ndarray) -> np.ndarray:
+        """Latencies of links, by their :meth:`numbers`; ``(k,)`` seconds."""
+        bases_s = self._bases_s
+        return np.array([bases_s[link] for link in links.tolist()])
+
+    def advance(self, links: np.ndarray) -> np.ndarray:
+        """Where one message each along ``links``, their :meth:`numbers`, in this order finds its jitter and loss; ``(k,)``."""
+        cursors, places = self.cursors, []
+        for link in links.tolist():
+            place = cursors[link] = (cursors[link] + 1) % TABLE
+            places.append(place)
+        return np.array(places, dtype=np.int64)
 
     def again(
         self,

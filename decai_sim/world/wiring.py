@@ -25,6 +25,7 @@ class Wiring:
         graph: ``(n, n)`` adjacency matrix; row ``i`` holds the links that lead from node ``i``.
         links: the world's.
         number: which of the world's wirings it is; every one takes its messages' jitter and loss from places of its own.
+        lasts: whether it is there for good. If not, and if losses come in bursts, places stay with the ends of links.
 
     Attributes:
         begins: ``(n + 1,)`` where each node's links begin.
@@ -34,9 +35,10 @@ class Wiring:
         slot: ``(m,)`` where their capacities are found; None: they have none.
     """
 
-    __slots__ = ("_keys", "_last", "base_s", "begins", "cursor", "dst", "slot", "src")
+    __slots__ = ("_keys", "_last", "base_s", "begins", "cursor", "dst", "lasts", "slot", "src")
 
-    def __init__(self, graph: sp.csr_array, links: Links, number: int = 0) -> None:
+    def __init__(self, graph: sp.csr_array, links: Links, number: int = 0, lasts: bool = True) -> None:
+        self.lasts = lasts
         self.begins = graph.indptr.astype(np.int64)
         self.dst = graph.indices.astype(np.int64)
         self.src = np.repeat(np.arange(graph.shape[0]), np.diff(self.begins))

@@ -157,7 +157,7 @@ class World:
             self.use_links()
             if self._varies:
                 # By number, not by how many have been asked for: then looking at one does not change another's draws.
-                self._wiring = Wiring(self.contacts, self.links, _VARIES + self._renewed)
+                self._wiring = Wiring(self.contacts, self.links, _VARIES + self._renewed, lasts=False)
             else:
                 self._wiring = self.bulk.wire(self.contacts)
         return self._wiring

@@ -19,7 +19,7 @@ from decai_sim.seeding import Streams
 from decai_sim.world import Exponential, Ideal, Internet, Mix, Ring, SmallWorld, link_rates
 from decai_sim.world.bulk import Arrivals
 from decai_sim.world.loss import GilbertElliott
-from decai_sim.world.topologies import Given
+from decai_sim.world.topologies import Given, RandomEachRound
 from decai_sim.world.turns import turns
 from decai_sim.world.world import World
 from tests.world.plain import Plain
@@ -133,6 +133,16 @@ def plainly(w: World, published: list[Any], meddled: bool = False) -> tuple[pd.D
         plain.hold_up = lambda src, dst, kind: (
             float(hold_up(np.array([src]), np.array([dst]), kind)[0]) if 1.1 <= plain.env.now < 2.2 else 0.0
         )
+
+    def send(src: int, dst: int, nbytes: int, kind: str, item: int) -> None:
+        plain.send(src, dst, nbytes, kind, flood.hear, src, dst, item)
+
+    flood = Flood(w.graph, send)
+    return alongside(plain, w, flood, published), plain
+
+
+def alongside(plain: Plain, w: World, protocol: Any, published: list[Any]) -> pd.DataFrame:
+    """Let plain SimPy run what is published, with the comings and goings of a world."""
     churn = Exponential(mean_online_s=15, mean_offline_s=4)
     here = churn.start(w.n, w.streams)
 
@@ -143,20 +153,23 @@ def plainly(w: World, published: list[Any], meddled: bool = False) -> tuple[pd.D
     for node in range(w.n):
         plain.env.process(plain.churn(node, bool(here[node]), periods(node)))
 
-    def send(src: int, dst: int, nbytes: int, kind: str, item: int) -> None:
-        plain.send(src, dst, nbytes, kind, flood.hear, src, dst, item)
-
-    flood = Flood(w.graph, send)
-
     def publisher() -> Iterator[Any]:
         for t_s, *what in sorted(published):
             yield plain.env.timeout(t_s - plain.env.now)
-            flood.publish(*what)
+            protocol.publish(*what)
 
     plain.env.process(publisher())
     plain.env.run(HORIZON_S)
     columns = ["t_sent_s", "t_delivered_s", "src", "dst", "kind", "bytes", "outcome"]
-    return sorted_table(pd.DataFrame(plain.table, columns=columns)), plain
+    return sorted_table(pd.DataFrame(plain.table, columns=columns))
+
+
+def by_news(w: World, protocol: Any, published: list[Any]) -> pd.DataFrame:
+    """Let a protocol run what is published."""
+    for t_s, *what in published:
+        w.clock.at(t_s, protocol.publish, *what)
+    w.run(HORIZON_S)
+    return sorted_table(w.trace.messages())
 
 
 def sorted_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -210,6 +223,81 @@ def test_three_ways_of_sending_agree_event_for_event(options: dict[str, Any], n:
     assert [*single.links.bytes_up[:-1], *single.links.bytes_down[:-1]] == plain.bytes_up + plain.bytes_down
     pd.testing.assert_frame_equal(fast, slow, check_exact=True)  # to the last bit
     pd.testing.assert_frame_equal(bulk.trace.traffic().sort_values("kind", ignore_index=True), single.trace.traffic(), rtol=1e-12)
+
+
+class Questions:
+    """Who has something to ask asks a dozen nodes, neighbours or not; each sends an answer of the size that was asked for."""
+
+    def __init__(self, n: int, send: Callable[[int, int, int, str, int], object]) -> None:
+        self.n, self.send, self.sizes = n, send, dict[int, int]()
+
+    def publish(self, origin: int, item: int, nbytes: int) -> None:
+        self.sizes[item] = nbytes
+        for other in asked(self.n, origin, item):
+            self.send(origin, other, 500, f"ask {item}", item)
+
+    def hear(self, src: int, dst: int, item: int, kind: str) -> None:
+        if kind.startswith("ask"):
+            self.send(dst, src, self.sizes[item], f"answer {item}", item)
+
+
+class BulkQuestions:
+    """The same by mailbox."""
+
+    def __init__(self, w: World) -> None:
+        self.w, self.sizes, self.box = w, np.zeros(10, dtype=np.int64), w.bulk.open(self.arrived, anyone=True)
+
+    def publish(self, origin: int, item: int, nbytes: int) -> None:
+        self.sizes[item] = nbytes
+        dst = np.array(asked(self.w.n, origin, item))
+        same = np.full(len(dst), 1)
+        self.w.bulk.send(self.box, same * self.w.clock.now, same * origin, dst, 500, f"ask {item}", same * item)
+
+    def arrived(self, arrivals: Arrivals) -> None:
+        for item in np.unique(arrivals.item).tolist()[::-1]:
+            some = arrivals[(arrivals.item == item) & (arrivals.kind == self.w.bulk.kind(self.box, f"ask {item}"))]
+            if len(some):
+                what = int(self.sizes[item]), f"answer {item}", some.item
+                self.w.bulk.send(self.box, some.t_s, some.dst, some.src, *what)
+
+
+def asked(n: int, origin: int, item: int) -> list[int]:
+    others = np.random.default_rng([origin, item]).permutation(n)
+    return [node for node in others.tolist() if node != origin][:12]
+
+
+BURSTS: list[dict[str, Any]] = [{**options, "loss": GilbertElliott(p_enter=0.05, p_leave=0.3)} for options in OPTIONS]
+BURSTS.append({**OPTIONS[0], "queueing": "uplink", "retransmit": 3, "loss": GilbertElliott(p_enter=0.1, p_leave=0.2)})
+
+
+@pytest.mark.parametrize("options", BURSTS, ids=lambda options: "-".join(options))
+@settings(max_examples=3, deadline=None)
+@given(n=st.integers(5, 40), seed=st.integers(0, 10_000))
+def test_questions_to_anybody_are_answered_as_plain_simpy_has_it(options: dict[str, Any], n: int, seed: int) -> None:
+    published = news(n, seed)
+    bulk, single, given_ = (small_world(n, seed, **options) for _ in range(3))
+
+    def of_links(w: World) -> Questions:
+        # Latencies that are computed side by side have other last bits.
+        w.links.numbers(*(ends.ravel() for ends in np.indices((n, n))))
+        send = w.links.send
+        mine = Questions(n, lambda src, dst, nbytes, kind, item: send(src, dst, nbytes, kind, mine.hear, src, dst, item, kind))
+        return mine
+
+    def of_plain(plain: Plain) -> Questions:
+        send = plain.send
+        mine = Questions(n, lambda src, dst, nbytes, kind, item: send(src, dst, nbytes, kind, mine.hear, src, dst, item, kind))
+        return mine
+
+    place, base_s = given_.links.place, given_.links.paths.base_s
+    plain = Plain(n, given_, lambda src, dst: int(place(src, dst) * len(given_.links.stretch)), base_s)
+    table = alongside(plain, given_, of_plain(plain), published)
+    fast = by_news(bulk, BulkQuestions(bulk), published)
+    slow = by_news(single, of_links(single), published)
+    same(fast, table)
+    pd.testing.assert_frame_equal(fast, slow, check_exact=True)
+    assert bulk.links.bytes_up == single.links.bytes_up
+    assert bulk.links.bytes_up[:-1] == plain.bytes_up
 
 
 # -- together with everything else on the clock -------------------------------------------------------------------------------
@@ -390,6 +478,18 @@ def test_losses_come_in_bursts_along_any_link() -> None:
     w.run()
     assert clustered(lost) == pytest.approx(0.89, abs=0.03)
     assert lost.mean() == pytest.approx(1 / 11, abs=0.02)
+
+
+def test_losses_come_in_bursts_along_links_that_come_and_go() -> None:
+    # Of 2 nodes each has the other as its contact in every round, anew.
+    bursts = GilbertElliott(p_enter=0.05, p_leave=0.1)
+    w = World(2, Internet(loss=bursts), None, Mix(laptop=1), Streams(1), RandomEachRound(degree=1, period_s=1.0))
+    box, lost = w.bulk.open(lambda arrivals: lost.__setitem__(arrivals.item, False)), np.ones(3000, dtype=bool)
+    w.use_links()
+    for i in range(len(lost)):
+        w.clock.at(i + 0.5, lambda i=i: w.bulk.fan_out(box, [w.clock.now], [0], w.wiring, 10, "x", [i]))  # type: ignore[misc]
+    w.run(len(lost) + 9)
+    assert clustered(lost) == pytest.approx(0.85, abs=0.06)
 
 
 def test_models_that_neighbours_send_each_other_are_lost_in_bursts() -> None:

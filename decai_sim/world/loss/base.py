@@ -20,7 +20,9 @@ class Loss(Component, family="loss"):
         """``(size,)`` bool: a stretch of one link's history; entry ``i`` says whether the ``i``-th message in a row is lost.
 
         All links of a world share one long table: each starts at a place of its own and walks along it, so that losses which come
-        in bursts stay together. Where there is no :attr:`memory`, messages may look up places of their own instead.
+        in bursts stay together. Prepared links (:class:`~decai_sim.world.wiring.Wiring`) that are there for good have places of
+        their own beside those between the same nodes that are not. Where there is no :attr:`memory`, messages may look up places
+        of their own instead.
 
         Args:
             size: how many messages, 1 or more.
