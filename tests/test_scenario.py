@@ -418,9 +418,3 @@ def test_given_edges_out_of_range_are_refused() -> None:
 def test_a_topology_that_cannot_be_is_found_before_anything_runs() -> None:
     with pytest.raises(ScenarioError, match=r"topology\.degree: 30 is not allowed"):
         Scenario(nodes=10, topology={"kind": "random_regular", "degree": 30}, protocol="broadcast").check()
-
-
-def test_what_is_wrong_with_the_rest_of_a_crowd_is_said_of_it(tmp_path: Path) -> None:
-    rest = {"kind": "trace_replay", "path": str(tmp_path / "none.csv")}
-    with pytest.raises(ScenarioError, match=r"churn\.rest\.path"):
-        Scenario(nodes=10, churn={"kind": "flash_crowd", "rest": rest}).check()
