@@ -205,18 +205,31 @@ class Links:
         self._bases_s.append(base_s)
         return link
 
-    def again(self, transfer: Transfer, cursors: Any, link: int, since_s: float, *, queued: bool, least_s: float = 0.0) -> None:
+    def again(
+        self,
+        transfer: Transfer,
+        cursors: Any,
+        link: int,
+        since_s: float,
+        *,
+        queued: bool,
+        least_s: float = 0.0,
+        session: int | None = None,
+    ) -> None:
         """Go on with a message that was lost once.
 
         Args:
-            transfer: the message, or of a larger one the first chunk; its sender is there.
+            transfer: the message, or of a larger one the first chunk.
             cursors: where ``cursors[link]`` says how far the tables are used, and is moved on.
             link: see there.
             since_s: since when the timeout counts: when its last byte was out, virtual seconds.
             queued: whether its waiting has been counted.
             least_s: not before then.
+            session: in which of its sessions its sender has sent it; None: in the one that it is in now.
         """
         piece = self._taken_over(transfer, cursors, link, queued)
+        if session is not None:
+            transfer.session = session
         piece.out_s = since_s
         self.lose(transfer, piece, least_s)
 
