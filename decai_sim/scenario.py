@@ -261,6 +261,8 @@ class Scenario(Description):
                     f"topology: {_brief(self.topology)} is not allowed: protocol {self.protocol.kind!r} needs a connected graph, "
                     f"this one has {parts} parts"
                 )
+        elif self.protocol.uses_topology and not foreign:
+            self.csr()
 
     def _carried(self, foreign: bool) -> Carried:
         """What the network will carry."""

@@ -413,3 +413,8 @@ def test_edge_lists_may_hold_comments_and_repetitions(tmp_path: Path) -> None:
 
 def test_given_edges_out_of_range_are_refused() -> None:
     assert "topology.edges: edge 0 9 is not allowed" in wrong(Scenario(nodes=5, topology=Given(edges=((9, 0),))))
+
+
+def test_a_topology_that_cannot_be_is_found_before_anything_runs() -> None:
+    with pytest.raises(ScenarioError, match=r"topology\.degree: 30 is not allowed"):
+        Scenario(nodes=10, topology={"kind": "random_regular", "degree": 30}, protocol="broadcast").check()

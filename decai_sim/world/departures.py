@@ -277,8 +277,9 @@ class Departures:
             names = "number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"
             said = [*(one[name] for name in names), base_s, longer_s, relayed]
             transfer = self._transfer(*said)
-            since = {"least_s": at_s + LEAST_RTO_S, "session": one["session"]}
-            self._links.again(transfer, cursors, link, one["out_s"], queued=True, **since)
+            self._links.again(
+                transfer, cursors, link, one["out_s"], queued=True, least_s=at_s + LEAST_RTO_S, session=one["session"]
+            )
 
     def _remembered(self, sending: Sending) -> np.ndarray:
         relayed = self._relayed(sending) if self._links.tamper_relayed else np.zeros(len(sending), dtype=bool)

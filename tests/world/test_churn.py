@@ -379,8 +379,9 @@ def test_missing_files_and_headers_and_short_laps_are_refused(tmp_path: Path) ->
 
 def test_a_wrong_file_is_found_before_a_run_wherever_it_stands(tmp_path: Path) -> None:
     churn = recorded(tmp_path, "0,5,1\n")
-    for one in (churn, FlashCrowd(rest=churn), FlashCrowd(rest=FlashCrowd(rest=churn))):
-        with pytest.raises(ScenarioError, match=r"^churn\.path: .* line 2: '0,5,1' is not a node number"):
+    for deep, one in enumerate((churn, FlashCrowd(rest=churn), FlashCrowd(rest=FlashCrowd(rest=churn)))):
+        where = r"churn\." + deep * r"rest\."
+        with pytest.raises(ScenarioError, match=rf"^{where}path: .* line 2: '0,5,1' is not a node number"):
             ds.Scenario(nodes=3, churn=one).check()
     ds.Scenario(nodes=3, churn=recorded(tmp_path, "0,1,5\n")).check()
 

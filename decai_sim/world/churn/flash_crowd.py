@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.component import field_of
+from decai_sim.errors import ScenarioError
 from decai_sim.world.churn.base import Churn
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class FlashCrowd(Churn):
 
     def check(self, n: int) -> None:
         if self.rest is not None:
-            self.rest.check(n)
+            try:
+                self.rest.check(n)
+            except ScenarioError as error:
+                raise ScenarioError(str(error).replace("churn.", "churn.rest.", 1)) from None
 
     def start(self, n: int, streams: Streams) -> np.ndarray:
         """``(n,)`` bool: nobody of the crowd, and of the rest whom its churn says."""
