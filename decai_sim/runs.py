@@ -105,7 +105,8 @@ class Run:
             sample. Under protocols that use no links everybody is one hop away; of links that change from round to round nothing
             is said.
         links: links that change as time goes by: ``t_s, src, dst``, all there were from ``t_s`` on, ``src`` being who sends along
-            them; of up to 100 changes, evenly spread. Empty where links stay, which are :meth:`Scenario.csr`.
+            them; of up to 100 changes, evenly spread, and of the last; of fewer where there are many links. Empty where links
+            stay, which are :meth:`Scenario.csr`, and where nodes count rounds for themselves.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -236,8 +237,8 @@ class Run:
         """How much of the network could reach each other, over the topology's links and through nodes that were online.
 
         While the network is partitioned, links between its parts do not count. Where links change as time goes by, counted are
-        those of the last change that :attr:`links` knows of by then. What adversaries drop and what is lost at random does not
-        show here.
+        those of the last change that :attr:`links` knows of by then; under protocols whose nodes count rounds for themselves,
+        those of all rounds. What adversaries drop and what is lost at random does not show here.
 
         Args:
             times_s: when; by default 21 times from the beginning to the end.

@@ -39,7 +39,9 @@ _VARIES = 1 << 32
 
 
 _SNAPSHOTS = 100
-"""Of so many graphs of a time-varying topology it is known afterwards what they were."""
+"""Of so many graphs of a time-varying topology, at most, it is known afterwards what they were."""
+_PAST_LINKS = 4_000_000
+"""How many links those may have together, in each direction."""
 
 
 class World:
@@ -89,6 +91,8 @@ class World:
         self._renewed = 0  # the number of the latest graph, where they change
         self._in_use = False
         self._past: list[tuple[float, Callable[[], sp.csr_array]]] = []
+        self._every = 1  # of so many changes of links one is kept
+        self._changed = 0
         self.trace = Trace()
         self.clock = Clock()
         self.devices = devices.assign(n, streams)
@@ -181,24 +185,37 @@ class World:
             self._past.append((self.clock.now, self._make))
             self.overlay.start()
 
-    def relink(self, make: Callable[[], sp.csr_array], number: int) -> None:
+    def relink(self, make: Callable[[], sp.csr_array], number: int, size: int = 0) -> None:
         """Put other links in the place of those there are; what :meth:`rewire` was told is done to them anew.
 
         Args:
             make: gives the ``(n, n)`` adjacency matrix, directed or not; called when somebody looks.
             number: of the change; links of different numbers take their jitter and loss from places of their own.
+            size: for how many links ``make`` keeps memory.
         """
         self._make, self._renewed = make, number
         self._contacts = self._graph = self._wiring = None
-        self._past.append((self.clock.now, make))
-        if len(self._past) > 2 * _SNAPSHOTS:
-            del self._past[1::2]
+        if not self._past:
+            return
+        # The latest is always there, in the place of the one before unless that is one to keep.
+        now = self.clock.now
+        if self._past[-1][0] == now:
+            self._past[-1] = now, make
+            return
+        if self._changed % self._every:
+            self._past.pop()
+        self._changed += 1
+        self._past.append((now, make))
+        if len(self._past) > 2 * max(2, min(_SNAPSHOTS, _PAST_LINKS // max(1, size))):
+            self._past = [*self._past[:-1:2], self._past[-1]]
+            self._every *= 2
 
-    def past_links(self, most: int = 4_000_000) -> list[tuple[float, sp.csr_array]]:
+    def past_links(self, most: int = _PAST_LINKS) -> list[tuple[float, sp.csr_array]]:
         """What a time-varying topology's links were in the course of a run, and from when on; thinned out evenly.
 
         Args:
-            most: how many links all graphs may have together, in each direction; at least one graph is given.
+            most: how many links all graphs may have together, in each direction; the first and the last are given whatever they
+                have.
 
         Returns:
             Times, virtual seconds, ascending, and adjacency matrices with what :meth:`rewire` made of them; none where links have
@@ -210,7 +227,7 @@ class World:
         first = past[0][1]().nnz
         step = max(1, math.ceil(len(past) * first / most), math.ceil(len(past) / _SNAPSHOTS))
         found = []
-        for t_s, make in past[::step]:
+        for t_s, make in [*past[:-1:step], past[-1]]:
             graph = make()
             for change in self._changes:
                 graph = change(graph)

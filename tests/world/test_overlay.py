@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import decai_sim as ds
 from decai_sim.errors import ScenarioError
 from decai_sim.seeding import Streams
 from decai_sim.world import Crash, Eclipse, Exponential, Internet, Mix, Sybil, Topology, graphs
@@ -606,3 +607,54 @@ def test_on_links_that_stay_the_eclipsed_are_rewired() -> None:
     Eclipse(nodes=[10, 11, 12], victims=[0]).install(w)
     assert w.rewired
     assert set(w.graph[[0]].indices.tolist()) <= {10, 11, 12}
+
+
+# -- what is known of it afterwards -------------------------------------------------------------------------------------------
+
+
+def test_who_could_reach_whom_follows_the_rounds() -> None:
+    # Eight nodes, each linked to the next one, the second next, the fourth next, and again: one ring, two, four pairs.
+    scenario = ds.Scenario(
+        nodes=8,
+        topology={"kind": "one_peer_exponential", "period_s": 10},
+        network="internet",
+        protocol={"kind": "broadcast", "items": 1, "interval_s": 100},
+    )
+    run = ds.run(scenario, progress=False)
+    assert run.reachability([5, 15, 25, 35, 99])["largest"].tolist() == [1.0, 0.5, 0.25, 1.0, 1.0]
+    assert run.links["t_s"].unique().tolist() == [10.0 * k for k in range(11)]
+
+
+def test_peer_sampling_repairs_what_a_mass_crash_has_left_apart() -> None:
+    scenario = ds.Scenario(
+        nodes=200,
+        seed=1,
+        topology={"kind": "peer_sampling", "view": 6, "shuffle": 3},
+        network="internet",
+        protocol={"kind": "broadcast", "items": 5, "interval_s": 60},
+        faults=[{"kind": "crash", "share": 0.75, "at_s": 120}],
+    )
+    run = ds.run(scenario, progress=False)
+    before, after, repaired = run.reachability([119, 121, 300])["largest"]
+    assert before == repaired == 1.0
+    assert after < 0.95
+    run.links = run.links[:0]
+    assert run.reachability([300])["largest"].item() < 0.95  # over the links of the beginning
+
+
+@pytest.mark.parametrize(("turns", "view"), [(15, 4), (45, 4), (100, 4), (60, 8)])
+def test_of_many_changes_some_are_remembered_evenly_and_the_last(turns: int, view: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decai_sim.world.world._PAST_LINKS", 4000)
+    topology = PeerSampling(view=view, shuffle=2, period_s=1.0)
+    w = World(100, Internet(), None, Mix(laptop=1), Streams(1), topology)
+    w.use_links()
+    w.run(turns + 0.5)
+    kept = [t_s for t_s, _ in w._past]
+    assert len(kept) <= 2 * min(100, 4000 // (100 * view)) + 1
+    past = w.past_links(most=4000)
+    times, graphs_ = [t_s for t_s, _ in past], [graph for _, graph in past]
+    assert (times[0], times[-1]) == (0.0, float(turns))
+    gaps = np.diff(times[:-1])
+    assert (gaps == gaps[0]).all()
+    assert sum(graph.nnz for graph in graphs_) <= 1.1 * 4000
+    assert abs(graphs_[-1] - w.contacts).nnz == 0

@@ -126,7 +126,7 @@ class LiveCyclon(Overlay):
         self.asked[:] = -1
         self._bootstrap(k, online)
         views = self.views.copy()
-        self.world.relink(lambda: _links(views), k)
+        self.world.relink(lambda: _links(views), k, views.size)
         self._ask(k, online)
 
     def _bootstrap(self, k: int, online: Array) -> None:
