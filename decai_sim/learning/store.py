@@ -119,6 +119,10 @@ class Row:
         """``(d,)`` on the store's device, a copy: nobody outside can write into the store."""
         return self.store.gather([self])[0]
 
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        """``(stop - start,)`` of the model's numbers, as :meth:`tensor`; the others are not read."""
+        return self.store.part(self, start, stop)
+
     def digest(self) -> str:
         """SHA-256 of the model's numbers."""
         if self._digest is None:
@@ -195,6 +199,12 @@ class Store:
     def gather(self, rows: Sequence[Row]) -> torch.Tensor:
         """``(k, d)`` on the device, a copy of the models of ``rows``."""
         return self._gathered(self._parts([row.slot for row in rows]), len(rows), slice(0, self.d))
+
+    def part(self, row: Row, start: int, stop: int) -> torch.Tensor:
+        """``(stop - start,)`` on the device, a copy of a part of the model of ``row``."""
+        block = bisect_right(self._begins, row.slot) - 1
+        theirs = self._blocks[block][row.slot - self._begins[block], start:stop]
+        return theirs.to(self.device, copy=True)
 
     def columns(self, rows: Sequence[Row], layout: Layout) -> Columns:
         """As :meth:`gather`, parameter by parameter."""
