@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path as File
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 
 import decai_sim as ds
@@ -61,6 +63,42 @@ def test_two_workers_train_as_one_process_does() -> None:
             )
             torch.testing.assert_close(here_rows, there_rows, rtol=1e-4, atol=1e-6, msg=name)
             assert here_losses == pytest.approx(there_losses, rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("device", "has", "message"),
+    [
+        ("cpu", {"CPU": 1.0}, "workers: 2 is not allowed: at most 1, as many processors as Ray has"),
+        ("cuda", {"CPU": 8.0, "GPU": 1.0}, "workers: 2 is not allowed: at most 1, as many GPUs as Ray has"),
+        ("cuda", {"CPU": 8.0}, "workers: 2 is not allowed: at most 0, as many GPUs as Ray has"),
+    ],
+)
+def test_more_workers_than_ray_has_room_for_are_refused(
+    device: str, has: dict[str, float], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, ended = problem(), []
+    own.device = device
+    monkeypatch.setattr("decai_sim.learning.workers.start_ray", lambda workers: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: has)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(1))
+    monkeypatch.setattr(ray, "put", None)  # nothing is sent to a cluster that has no room
+    with pytest.raises(ScenarioError, match=f"^{message}$"):
+        RayWorkers(own, Path("stacked", 5), 2, lambda: None)
+    assert ended == [1]
+
+
+def test_the_end_of_a_worker_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def died(first: Any) -> Any:
+        raise ray.exceptions.RayActorError(error_msg="The actor died unexpectedly.\n  a trace\n  of many lines")
+
+    workers = RayWorkers.__new__(RayWorkers)
+    workers._workers, workers._checkpoint = [SimpleNamespace(train=SimpleNamespace(remote=lambda one: one))], lambda: None
+    monkeypatch.setattr(ray, "wait", lambda waiting, timeout: (waiting, []))
+    monkeypatch.setattr(ray, "get", died)
+    own = problem()
+    store = Store(own.layout.d)
+    with pytest.raises(ds.DecaiError, match=r"^workers: one of 1 processes of Ray has ended: The actor died unexpectedly\.$"):
+        train(own, store, jobs_of(own, store, Plan()), compute=workers)
 
 
 def trained_twice(problem: Problem, plan: Plan, path: Path, compute: Any) -> tuple[torch.Tensor, list[float]]:
