@@ -285,3 +285,34 @@ def test_paths_without_room_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cohort, "train_together", limited)
     rates = paths.measured(problem(), Plan(), [Path("stacked", 4), Path("stacked", 5)])
     assert rates[Path("stacked", 4)] > 0 == rates[Path("stacked", 5)]
+
+
+def test_a_compiler_that_fails_rates_nothing_and_what_rates_nothing_is_not_remembered(
+    tmp_path: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(paths.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(paths, "_cache_file", lambda: tmp_path / "paths.json")
+    own, plan = problem(), Plan()
+
+    def no_compiler(module: Any) -> Any:
+        raise RuntimeError("InvalidCxxCompiler: no C++ compiler found")
+
+    monkeypatch.setattr(paths, "_compiled", no_compiler)
+    rates = paths.measured(own, Plan(clip_norm=1.0), [Path("compiled", 4), Path("stacked", 4)])
+    assert rates[Path("compiled", 4)] == 0
+    assert rates[Path("stacked", 4)] > 0
+
+    def full(*at: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("decai_sim.learning.cohort.train_together", full)
+        assert paths.chosen(own, plan, 1e13) == paths.usual("cpu")
+    nobody = problem()
+    nobody.n_samples = np.zeros(N, int)
+    assert paths.chosen(nobody, plan, 1e13) == paths.usual("cpu")
+    assert not (tmp_path / "paths.json").exists()
+
+
+def test_a_gpu_is_tried_with_few_models_too() -> None:
+    assert {path.cohort for path in paths.candidates("cuda", 1e13)} >= {1, 8, 32, 128, 512, 2048}
