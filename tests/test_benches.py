@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from decai_sim.benches import peer_to_peer
+from decai_sim.benches import peer_to_peer, training
 from decai_sim.benches.bench import alternating, benches
 from decai_sim.benches.flood import flood, flood_one_by_one, peak_memory_bytes
 from decai_sim.benches.peers import bare_heap, simpy_inbox
@@ -33,6 +33,36 @@ def test_the_bench_of_learning_without_a_server_gives_every_figure_of_the_design
     peak_gb = rows["peak memory of 12 nodes with softmax regression, 5 rounds"].value
     assert 0.1 < peak_gb < 4
     assert rows["D-PSGD, 24 nodes, 8 neighbours, 2 rounds"].value > 0
+
+
+def test_the_bench_of_training_gives_every_figure_that_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decai_sim.benches.pfl_peer.installed", lambda: False)
+    monkeypatch.setenv("DECAI_SIM_PATH", "stacked:4")  # and nothing is measured beforehand
+    rows = {row.name: row for row in training.measure(nodes=8, cnn_nodes=4, many=12, asked=4, repeats=1, engine=False)}
+    targets = {name: row.target for name, row in rows.items() if row.target}
+    assert targets == {
+        "MLP, 8 nodes, ours / plain loop": "≥ 8",
+        "MLP, 8 nodes, ours / bound": "≥ 0.4",
+        "MLP, 8 nodes, cohorts alone / bound": "≥ 0.6",
+        "CNN, 4 nodes, cohorts / bound": "≥ 0.8",
+        "MLP, rounds of 50 of 8 nodes, ours / pfl": "≥ 3",
+        "peak memory of 12 models of 50,890 parameters / their raw bytes": "≤ 2.5",
+    }
+    missing = rows.pop("MLP, rounds of 50 of 8 nodes, ours / pfl")
+    assert math.isnan(missing.value)
+    assert "pip install pfl" in missing.source
+    assert all(math.isfinite(row.value) and row.value > 0 for row in rows.values())
+    assert all(row.source for row in rows.values() if row.target)
+
+
+def test_a_peer_is_held_against_whole_rounds_with_as_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("decai_sim.benches.pfl_peer.installed", lambda: True)
+    monkeypatch.setattr("decai_sim.benches.pfl_peer.nodes_per_s", lambda problem, cohort: float(cohort))
+    monkeypatch.setattr(training.Work, "through_flower", lambda self, strategy, few: asked.append(few) or 150.0)
+    rows = list(training.pfl(60, repeats=1))
+    assert asked == [50]
+    assert rows[-1].value == 3.0
 
 
 def test_benches_are_found_by_name() -> None:

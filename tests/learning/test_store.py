@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from decai_sim.errors import MemoryLimitError
 from decai_sim.learning import CNN, MLP, Softmax
+from decai_sim.learning import store as store_module
 from decai_sim.learning.store import Layout, Row, Store
 
 
@@ -163,3 +166,31 @@ def test_growing_copies_nothing() -> None:
     held += store.put(rows(500, d=1000))
     assert store._blocks[0].data_ptr() == where
     assert store.nbytes < 2.1 * 516 * 4000
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "free"),
+    [
+        ("", {"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 600\ninactive_file 50"}, 350),
+        ("", {"memory.max": "max", "memory.current": "700", "memory.stat": "inactive_file 50"}, math.inf),
+        (
+            "memory",
+            {"memory.limit_in_bytes": "900", "memory.usage_in_bytes": "950", "memory.stat": "total_inactive_file 10"},
+            0,
+        ),
+        ("", {}, math.inf),
+    ],
+)
+def test_the_limit_of_a_container_counts(
+    folder: str, files: dict[str, str], free: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name, text in files.items():
+        (tmp_path / folder / name).write_text(text)
+    assert store_module._free_in_group_bytes(tmp_path) == free
+    monkeypatch.setattr(store_module, "_GROUP", tmp_path)
+    found = store_module._free_bytes(torch.device("cpu"))
+    assert found == free if free < math.inf else found > 1e6
+    if free == 350:
+        with pytest.raises(MemoryLimitError, match="store: 100 models of 3 parameters"):
+            Store(3).reserve(100)
