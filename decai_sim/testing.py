@@ -986,7 +986,7 @@ def _check_departures(protocol: PeerToPeer, scenario: Scenario) -> None:
     whole = run(scenario, progress=False, device="cpu")
     leave_s = float(whole.rounds["t_s"].iloc[0]) + 1e-4
     n = scenario.nodes
-    for half in (range(n // 2, n), range(0, n, 2), range(1, n, 2)):
+    for half in (range(n // 2), range(n // 2, n), range(0, n, 2), range(1, n, 2)):
         halved = scenario.but(faults=[Crash(nodes=half, at_s=leave_s)])
         first, again = (run(halved, progress=False, device="cpu") for _ in range(2))
         when = f"when nodes {', '.join(map(str, half))} of {n} have left"

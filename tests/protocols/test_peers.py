@@ -89,14 +89,6 @@ def test_where_all_hear_all_it_is_centralised_averaging(protocol: ds.protocols.P
     assert run.models["distance"].max() < 1e-4
 
 
-def test_a_federation_without_servers_says_that_it_waits_for_them() -> None:
-    gone = [{"kind": "crash", "nodes": [0, 1, 2, 3], "at_s": 0.5}]
-    with pytest.warns(RuntimeWarning, match="hierarchical waits for a node to come online"):
-        run = ds.run(scenario(HierarchicalFederation(rounds=40), faults=gone), progress=False)
-    assert not run.complete
-    assert 0 < len(run.rounds) < 40
-
-
 def test_anybodys_client_app_trains_without_a_server_as_ours_does_in_cohorts() -> None:
     told: list[float] = []
     one = scenario(DPSGD(rounds=2, lr=0.05))
@@ -279,6 +271,49 @@ def test_a_cloud_that_always_averages_is_federated_averaging_by_samples() -> Non
     assert twice.model is not None
     # The record is made when all have trained twice, before the second average is handed down.
     np.testing.assert_allclose(twice.model, again.mean(0).numpy(), rtol=1e-3, atol=1e-4)
+
+
+TWO = {"kind": "hierarchical", "edge_servers": 2}  # 0 is the cloud, 3, 4 and 5 are 1's clients, 6, 7 and 8 those of 2
+
+
+def servers_go(*gone: int, for_s: float | None = None) -> ds.Run:
+    """Some leave at 0.5 s."""
+    fault = {"kind": "crash", "nodes": gone, "at_s": 0.5, "for_s": for_s}
+    protocol = HierarchicalFederation(rounds=40, evaluate_every=40, deadline_s=60)
+    return ds.run(scenario(protocol, topology=TWO, faults=[fault]), progress=False)
+
+
+def sent_to(run: ds.Run, since_s: float, until_s: float = np.inf) -> dict[int, set[int]]:
+    """Whom each client sends to."""
+    found = run.messages[run.messages["t_sent_s"].between(since_s, until_s) & (run.messages["src"] > 2)]
+    return {int(src): {*map(int, its["dst"])} for src, its in found.groupby("src")}
+
+
+HOME = {3: {1}, 4: {1}, 5: {1}, 6: {2}, 7: {2}, 8: {2}}
+
+
+@pytest.mark.parametrize(
+    ("gone", "above"), [((0,), HOME), ((1,), {node: {2} for node in HOME}), ((1, 2), {node: {0} for node in HOME})]
+)
+def test_clients_turn_to_another_edge_server_and_then_to_the_cloud(gone: tuple[int, ...], above: dict[int, set[int]]) -> None:
+    run = servers_go(*gone)
+    assert run.complete
+    assert sent_to(run, 0.0, 0.4999) == HOME
+    assert sent_to(run, 0.6) == above
+    assert run.rounds["t_s"].iloc[-1] < 20, "nobody waits for a deadline: what was trained goes to the new one at once"
+
+
+def test_clients_without_any_server_train_alone_and_return_to_their_own() -> None:
+    alone = servers_go(0, 1, 2)
+    assert alone.complete
+    assert sent_to(alone, 0.501) == {}
+    last = alone.models.set_index("node")
+    assert last["updates"][3:].min() > 1.2 * last["updates"][:3].max()
+    assert last["waited_s"].max() < 1, "nobody waits for who has gone"
+    back = servers_go(0, 1, 2, for_s=0.01)
+    assert back.complete
+    assert sent_to(back, 0.501, 0.509) == {}
+    assert sent_to(back, 0.511) == HOME
 
 
 def test_nodes_far_from_the_cloud_are_refused() -> None:
