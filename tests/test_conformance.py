@@ -427,3 +427,13 @@ def test_wrong_protocols_are_found() -> None:
 
     assert "learns nothing more when nodes" in complaint(Lame(how="forgets"))
     assert re.search(r"nodes \[\d\] train no more when nodes 0, 1, 2 of 6 have left", complaint(Lame(how="sleeps")))
+
+    class Halves(ds.protocols.DPSGD, kind="halves"):
+        __doc__ = CARD
+        agrees = False
+
+        def combined(self, at: Any, node: int, own: Any, heard: Any) -> Any:
+            near = {src: sent for src, sent in heard.items() if src // 3 == node // 3}
+            return super().combined(at, node, own, near)
+
+    assert "apart, after 40 rounds" in complaint(Halves())

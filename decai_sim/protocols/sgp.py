@@ -47,6 +47,8 @@ class SGP(InRounds, kind="sgp"):
     """
 
     needs_connected: ClassVar[bool] = True
+    examples = ({}, {"running_sums": True})
+
     running_sums: bool = False
 
     def prepare(self, at: Peers) -> None:

@@ -321,6 +321,17 @@ def test_clients_without_any_server_train_alone_and_return_to_their_own() -> Non
     assert sent_to(back, 0.511) == HOME
 
 
+@pytest.mark.parametrize("edge_rounds", [1, 2, 3])
+def test_all_come_to_hold_the_mean_by_samples(edge_rounds: int) -> None:
+    lab = lab_on(ds.topologies.Hierarchical(edge_servers=2), 9)
+    before = random_models(9, lab.problem.layout.d)
+    shares = torch.as_tensor(lab.problem.n_samples / lab.problem.n_samples.sum(), dtype=torch.float32)
+    assert shares.std() > 0.02, "not the plain mean"
+    # One round more than two of the cloud's: a record is made when all have trained, before averages are handed down.
+    found = after(HierarchicalFederation(rounds=2 * edge_rounds + 1, edge_rounds=edge_rounds), lab, before)
+    np.testing.assert_allclose(found, np.tile(shares @ before, (9, 1)), atol=1e-5)
+
+
 def test_nodes_far_from_the_cloud_are_refused() -> None:
     with pytest.raises(ds.ScenarioError, match=r"topology\.kind: 'ring' is not allowed: .* more than two links from node 0"):
         ds.run(scenario(HierarchicalFederation(rounds=1), topology="ring"), progress=False)
@@ -412,6 +423,14 @@ def test_gossip_merges_by_age() -> None:
     assert sent.groupby("src").size().max() <= np.ceil(run.rounds["t_s"].iloc[-1]) + 1
     both = ds.run(scenario(GossipLearning(rounds=3, period_s=1, exchange="push_pull")), progress=False)
     assert both.rounds["t_s"].iloc[-1] < run.rounds["t_s"].iloc[-1]  # each exchange makes two nodes train
+
+
+def test_who_hears_all_others_holds_the_mean_after_a_round() -> None:
+    lab = lab_on(ds.topologies.Ring(), 7)
+    before = random_models(7, lab.problem.layout.d)
+    np.testing.assert_allclose(
+        after(EpidemicLearning(rounds=1, fanout=6), lab, before), np.tile(before.mean(0), (7, 1)), atol=1e-5
+    )
 
 
 def test_others_are_drawn_anew_each_round() -> None:
