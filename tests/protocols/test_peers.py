@@ -12,7 +12,8 @@ from flwr.clientapp import ClientApp
 
 import decai_sim as ds
 from decai_sim.learning.training import train_alone
-from decai_sim.protocols import ADPSGD, DPSGD, SGP, EpidemicLearning, GossipLearning, HierarchicalFederation, MoshpitSGD, ad_psgd
+from decai_sim.protocols import ADPSGD, DPSGD, SGP, EpidemicLearning, GossipLearning, HierarchicalFederation, MoshpitSGD, PeerToPeer
+from decai_sim.protocols import ad_psgd, gossip_learning, hierarchical, in_rounds
 from decai_sim.protocols.peers import Peers
 from tests.protocols.test_dpsgd import after, lab_on
 
@@ -189,6 +190,15 @@ def test_running_sums_go_on_while_nodes_come_and_go() -> None:
     assert np.isfinite(run.models["distance"]).all()
 
 
+def test_what_comes_late_is_added_all_the_same() -> None:
+    at, first = begun(SGP())
+    at.protocol.late(at, 0, 1, in_rounds.Sent(1, at.models[1], 0.5))  # type: ignore[attr-defined]
+    sums = at.state.more
+    at.trainer.complete([sums.x[0]])
+    assert sums.w[0] == 1.5
+    np.testing.assert_allclose(sums.x[0].result.tensor(), first[0] + first[1], atol=1e-6)
+
+
 def test_static_directed_links_lead_one_way() -> None:
     run = ds.run(scenario(SGP(rounds=1), topology={"kind": "exponential", "directed": True}, nodes=16), progress=False)
     sent = run.messages[run.messages["src"] == 0]
@@ -321,6 +331,38 @@ def test_clients_without_any_server_train_alone_and_return_to_their_own() -> Non
     assert sent_to(back, 0.511) == HOME
 
 
+def test_edge_servers_turn_to_the_cloud_every_so_many_rounds() -> None:
+    many = HierarchicalFederation(rounds=24, edge_rounds=3, evaluate_every=24)
+    sent = ds.run(scenario(many, topology=TWO), progress=False).messages.groupby(["src", "dst"]).size()
+    for server, client in ((1, 3), (2, 6)):
+        assert 0 <= sent[client, server] - 3 * sent[server, 0] <= 3
+        assert sent[server, 0] >= 6
+
+
+def test_edge_servers_wait_for_clients_and_the_cloud_for_them_no_longer_than_their_deadline() -> None:
+    for slow, longest in ((3, 1.0), (2, 2.0)):
+        late = [{"kind": "slow_links", "nodes": [slow], "factor": 1e6}]
+        protocol = HierarchicalFederation(rounds=6, edge_rounds=1, evaluate_every=6, deadline_s=1)
+        run = ds.run(scenario(protocol, topology=TWO, faults=late), progress=False)
+        assert run.complete
+        last = run.models.set_index("node")
+        assert 1 <= last["waited_s"][1] / (last["updates"][1] - 1) < longest + 1.0, "a deadline a round"
+        assert last["updates"][1] >= 3
+
+
+def test_what_was_trained_of_a_model_that_has_been_replaced_is_not_used() -> None:
+    at, first = begun(HierarchicalFederation(), ds.topologies.Hierarchical(edge_servers=1), 4)
+    at.protocol.received(at, 2, 1, hierarchical._Sent(at.models[3], 2, up=False))
+    np.testing.assert_allclose(now_at(at, 2), first[3])
+    job, at.busy[2] = at.busy[2], None
+    at.protocol.trained(at, 2, job)  # type: ignore[arg-type]
+    np.testing.assert_allclose(now_at(at, 2), first[3], err_msg="what it was handed")
+    assert not at._out, "it tells nobody"
+    job, at.busy[2] = at.busy[2], None
+    at.protocol.trained(at, 2, job)  # type: ignore[arg-type]
+    assert at._out["model"].to == [1]
+
+
 @pytest.mark.parametrize("edge_rounds", [1, 2, 3])
 def test_all_come_to_hold_the_mean_by_samples(edge_rounds: int) -> None:
     lab = lab_on(ds.topologies.Hierarchical(edge_servers=2), 9)
@@ -353,14 +395,22 @@ def test_who_averages_asynchronously_keeps_its_pace_beside_stragglers() -> None:
     assert seconds["dpsgd"] > 2
 
 
+def begun(protocol: PeerToPeer, topology: object = None, n: int = 3) -> tuple[Peers, torch.Tensor]:
+    """Nodes with different models that have begun to train, which changes nothing."""
+    lab = lab_on(topology or ds.topologies.Complete(), n)
+    first = random_models(n, lab.problem.layout.d)
+    still = protocol.model_copy(update={"lr": 1e-30, "node_tests": 0})
+    with lab.execution.trainer(lab.problem, lambda: None) as trainer:
+        at = Peers(lab, still, trainer, first)
+        still.begin(at)
+    return at, first
+
+
 def half_way() -> tuple[ADPSGD, Peers, torch.Tensor, Callable[[int, int], None]]:
     """Three nodes that have each turned to somebody; what answers them is node 2's model."""
-    lab = lab_on(ds.topologies.Complete(), 3)
-    first = random_models(3, lab.problem.layout.d)
-    protocol = ADPSGD(rounds=5, patience_s=10, lr=1e-30, node_tests=0)
-    with lab.execution.trainer(lab.problem, lambda: None) as trainer:
-        at = Peers(lab, protocol, trainer, first)
-        protocol.begin(at)
+    at, first = begun(ADPSGD(rounds=5, patience_s=10))
+    protocol = at.protocol
+    assert isinstance(protocol, ADPSGD)
 
     def answer(node: int, number: int) -> None:
         protocol.received(at, node, 2, ad_psgd._Sent(at.models[2], number, answers=True))
@@ -418,6 +468,19 @@ def test_who_gets_no_answer_turns_to_somebody_else_after_its_patience(monkeypatc
 
 
 def test_gossip_merges_by_age() -> None:
+    at, first = begun(GossipLearning())
+    protocol = at.protocol
+    at.state.age[:] = [2, 6, 3]
+    at.busy[0] = None
+    protocol.received(at, 0, 1, gossip_learning._Sent(at.models[1], 6))
+    np.testing.assert_allclose(now_at(at, 0), first[0] / 4 + 3 * first[1] / 4, atol=1e-6)
+    assert at.state.age[0] == 6, "that of the elder"
+    assert at.busy[0] is not None
+    protocol.received(at, 0, 2, gossip_learning._Sent(at.models[2], 3))
+    np.testing.assert_allclose(now_at(at, 0), first[0] / 4 + 3 * first[1] / 4, atol=1e-6, err_msg="not while it trains")
+
+
+def test_gossip_takes_as_long_as_its_periods() -> None:
     run = ds.run(scenario(GossipLearning(rounds=3, period_s=1)), progress=False)
     sent = run.messages[run.messages["kind"] == "model"]
     assert sent.groupby("src").size().max() <= np.ceil(run.rounds["t_s"].iloc[-1]) + 1
@@ -439,9 +502,28 @@ def test_others_are_drawn_anew_each_round() -> None:
     sent["round"] = sent.groupby("src").cumcount() // 2
     pairs = [set(zip(one["src"], one["dst"], strict=True)) for _, one in sent.groupby("round")]
     assert [len(one) for one in pairs] == [18, 18, 18]
-    assert pairs[0] != pairs[1] != pairs[2]
+    assert pairs[0] != pairs[1] != pairs[2] != pairs[0]
     with pytest.raises(ds.ScenarioError, match=r"protocol\.fanout: 9 is not allowed: must be below nodes = 9"):
         ds.run(scenario(EpidemicLearning(fanout=9)), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "waited"),
+    [
+        *((one, 3) for one in (DPSGD(), SGP(), EpidemicLearning(fanout=1), MoshpitSGD(group_size=None))),
+        (HierarchicalFederation(edge_rounds=1), 2),  # the last record is made before the last averages are handed down
+        *((one, 0) for one in (ADPSGD(), GossipLearning(period_s=1))),
+    ],
+    ids=lambda one: getattr(one, "kind", None),
+)
+def test_who_is_quicker_waits_as_long_as_the_other_takes(protocol: PeerToPeer, waited: int) -> None:
+    topology = ds.topologies.Hierarchical(edge_servers=1) if protocol.kind == "hierarchical" else ds.topologies.Complete()
+    lab = lab_on(topology, 2)
+    with lab.execution.trainer(lab.problem, lambda: None) as trainer:
+        at = Peers(lab, protocol.model_copy(update={"rounds": 3}), trainer)
+        at._work_s = np.array([0.1, 0.3])
+        at.run()
+    np.testing.assert_allclose(at.waited_s, [0.2 * waited, 0], atol=1e-9)
 
 
 # -- who is left, and for how long ---------------------------------------------------------------------------------------------
