@@ -82,3 +82,15 @@ def test_names_of_rows_are_each_there_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert len({row.name for row in found}) == len(found)
         assert next(row.meets for row in found if row.target) is True
     assert rows.median_interval([1.0]) == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_only_who_is_there_counts() -> None:
+    how = {"topology": "ring", "protocol": {"kind": "dpsgd", "node_tests": 100}}
+    gone = [{"kind": "crash", "nodes": [1, 4], "at_s": 0.15}]
+    run = ds.run(consensus_in_runs.scenario(how, 6, rounds=8).but(faults=gone), progress=False)
+    last = run.models[run.models["round"] == 8].set_index("node")
+    assert not last["online"][[1, 4]].any()
+    stay = last.drop(index=[1, 4])
+    assert each_node(run)["accuracy"].iloc[-1] == pytest.approx(stay["accuracy"].mean())
+    assert apart(run)[-1] == pytest.approx(np.sqrt((stay["distance"] ** 2).mean() * 6))
+    assert last["accuracy"].mean() != pytest.approx(stay["accuracy"].mean())

@@ -347,7 +347,7 @@ def test_edge_servers_wait_for_clients_and_the_cloud_for_them_no_longer_than_the
         assert run.complete
         last = run.models.set_index("node")
         assert 1 <= last["waited_s"][1] / (last["updates"][1] - 1) < longest + 1.0, "a deadline a round"
-        assert last["updates"][1] >= 3
+        assert last["updates"][[0, 1]].min() >= 3
 
 
 def test_what_was_trained_of_a_model_that_has_been_replaced_is_not_used() -> None:
