@@ -94,3 +94,11 @@ def test_only_who_is_there_counts() -> None:
     assert each_node(run)["accuracy"].iloc[-1] == pytest.approx(stay["accuracy"].mean())
     assert apart(run)[-1] == pytest.approx(np.sqrt((stay["distance"] ** 2).mean() * 6))
     assert last["accuracy"].mean() != pytest.approx(stay["accuracy"].mean())
+
+
+def test_the_gap_is_held_against_runs_on_every_topology_that_has_one() -> None:
+    from decai_sim.component import kinds
+
+    tried = {consensus_in_runs.scenario(how, 16).topology.kind for how in consensus_in_runs._graphs().values()}
+    ours = {kind for kind, cls in kinds("topologies").items() if cls.__module__.startswith("decai_sim.")}
+    assert tried == ours - consensus_in_runs.NO_ONE_GRAPH

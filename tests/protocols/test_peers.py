@@ -521,7 +521,7 @@ def test_who_is_quicker_waits_as_long_as_the_other_takes(protocol: PeerToPeer, w
     lab = lab_on(topology, 2)
     with lab.execution.trainer(lab.problem, lambda: None) as trainer:
         at = Peers(lab, protocol.model_copy(update={"rounds": 3}), trainer)
-        at._work_s = np.array([0.1, 0.3])
+        at._flops, at.world.flops_per_s = [0.1, 0.3], [1.0, 1.0]
         at.run()
     np.testing.assert_allclose(at.waited_s, [0.2 * waited, 0], atol=1e-9)
 
