@@ -78,7 +78,9 @@ def exponential_graphs(profile: Profile) -> Iterator[Row]:
         less = [a - b for a, b in zip(mean["complete"], mean[graph], strict=True)]
         yield Row.at_most(f"accuracy of the mean model, complete less {graph}", median_interval(less)[0], 0.01, _YING)
         lower = [a - b for a, b in zip(own["complete"], own[graph], strict=True)]
-        yield Row.at_most(f"accuracy of the nodes' own models, complete less {graph}", median_interval(lower)[0], BEHIND[graph], _OWN)
+        yield Row.at_most(
+            f"accuracy of the nodes' own models, complete less {graph}", median_interval(lower)[0], BEHIND[graph], _OWN
+        )
     more = [a - b for a, b in zip(own["exponential"], own["ring"], strict=True)]
     yield Row.at_least("accuracy of the nodes' own models, exponential less ring", median_interval(more)[0], 0.02, _NEARER)
     alone = scenario("ring", 1, size).but(network={"kind": "internet", "loss": 0.999})

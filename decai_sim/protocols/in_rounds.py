@@ -74,8 +74,8 @@ class InRounds(PeerToPeer, abstract=True):
 
     Nobody waits for the slowest of all, only for those it hears from: a node may be as many rounds ahead of another as there are
     links between them. A node knows at once which of the others are there, as their connections close when they go, and does not
-    wait for those that are not: the failure detector of the scenario, which a server goes by, is not asked. Who has gone without
-    closing them, as a machine whose cable is cut, would be noticed at the deadline only. One that comes back goes on in the first round in which nobody has sent yet, with the model it has.
+    wait for those that are not: the scenario's failure detector, which a server goes by, is not asked. One that comes back goes
+    on in the first round in which nobody has sent yet, with the model it has.
 
     Attributes:
         deadline_s: longest a node waits for others after it has trained, virtual seconds; what comes later is not used.

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import decai_sim as ds
-from decai_sim.papers import ad_psgd, consensus_in_runs, exponential_graphs, moshpit, push_sum, rows
+from decai_sim.papers import (
+    ad_psgd,
+    consensus_in_runs,
+    epidemic_learning,
+    exponential_graphs,
+    moshpit,
+    push_sum,
+    rows,
+    uneven_rings,
+)
 from decai_sim.papers.claims import claims
 from decai_sim.papers.each_node import each_node
 from decai_sim.papers.scattered import apart, averaged
@@ -102,3 +111,22 @@ def test_the_gap_is_held_against_runs_on_every_topology_that_has_one() -> None:
     tried = {consensus_in_runs.scenario(how, 16).topology.kind for how in consensus_in_runs._graphs().values()}
     ours = {kind for kind, cls in kinds("topologies").items() if cls.__module__.startswith("decai_sim.")}
     assert tried == ours - consensus_in_runs.NO_ONE_GRAPH
+
+
+SMALL = {
+    "epidemic-learning": (epidemic_learning, {"nodes": 10, "degree": 3, "rounds": 5, "target": 0.2}),
+    "uneven-rings": (uneven_rings, {"nodes": 8, "rounds": 3}),
+}
+"""Claims at a size at which no figure need be met: the smoke profile of every claim without a server takes 20 s or more."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_claim_judges_what_it_measures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, size = SMALL[name]
+    monkeypatch.setattr(module, "SMOKE", module.Size(**size, seeds=1))
+    found = claims()[name].rows("smoke")
+    judged = [row for row in found if row.target]
+    assert len({row.name for row in found}) == len(found)
+    assert judged
+    assert all(row.source for row in judged)
+    assert not any(np.isnan(row.value) for row in judged)

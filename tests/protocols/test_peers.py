@@ -12,8 +12,20 @@ from flwr.clientapp import ClientApp
 
 import decai_sim as ds
 from decai_sim.learning.training import train_alone
-from decai_sim.protocols import ADPSGD, DPSGD, SGP, EpidemicLearning, GossipLearning, HierarchicalFederation, MoshpitSGD, PeerToPeer
-from decai_sim.protocols import ad_psgd, gossip_learning, hierarchical, in_rounds
+from decai_sim.protocols import (
+    ADPSGD,
+    DPSGD,
+    SGP,
+    EpidemicLearning,
+    GossipLearning,
+    HierarchicalFederation,
+    MoshpitSGD,
+    PeerToPeer,
+    ad_psgd,
+    gossip_learning,
+    hierarchical,
+    in_rounds,
+)
 from decai_sim.protocols.peers import Peers
 from tests.protocols.test_dpsgd import after, lab_on
 
