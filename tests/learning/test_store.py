@@ -149,6 +149,31 @@ def test_a_weighted_sum_is_the_product(which: list[int], seed: int) -> None:
     torch.testing.assert_close(total, weights @ given[which], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("device_bytes", [None, 0, 16 * 4 * 20_000, 10**9])
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_weighted_sums_are_a_product_wherever_rows_lie(device_bytes: int | None, blocks: int) -> None:
+    d, generator = 20_000, torch.Generator().manual_seed(blocks)  # columns are taken a few at a time
+    store, given = Store(d, device_bytes=device_bytes), torch.randn(60, d, generator=generator)
+    if blocks == 1:
+        store.reserve(100)
+    handles = [row for at in range(0, 60, 12) for row in store.put(given[at : at + 12])]
+    which = torch.randperm(60, generator=generator)[:40].tolist()
+    weights = torch.zeros(30, 40)
+    of, begins, factors = [], [], []
+    for sum_ in range(30):
+        begins.append(len(of))
+        for place in torch.randperm(40, generator=generator)[: sum_ % 7 + 1].tolist():
+            of.append(place)
+            factors.append(float(torch.randn((), generator=generator)))
+            weights[sum_, place] = factors[-1]
+    del handles[::7]  # slots that are free lie between those that are not
+    kept = [store.put(given[i : i + 1])[0] for i in which]
+    found = store.combined(kept, of, begins, factors)
+    torch.testing.assert_close(store.gather(found), weights @ given[which], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(store.gather(kept), given[which], rtol=0, atol=0)
+    assert len({row.slot for row in [*handles, *kept, *found]}) == len(handles) + len(kept) + len(found)
+
+
 def test_more_models_than_there_is_memory_for_are_refused_before_they_are_laid(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(1000)
     store.put(rows(10, d=1000))
