@@ -94,7 +94,7 @@ def _room(workers: int, gpus: int) -> None:
     """Raise where Ray has not what so many workers need."""
     import ray
 
-    there = ray.cluster_resources()
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for name, each, what in (("CPU", 1, "processors"), ("GPU", gpus, "GPUs")):
         has = int(there.get(name, 0))
         if workers * each > has:
