@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -26,6 +27,16 @@ class Context:
         previous: ``(d,)`` the previous aggregate.
         staleness: ``(n,)`` how many versions old each row is.
         dropped: how many rows were dropped as not finite on the way here; each is one of the ``f``.
+        who: ``(n,)`` integer names of the senders, the same from one aggregation to the next.
+        weights: ``(n,)`` how much each row counts in the protocol's own average (peer-to-peer: the mixing weights); what is
+            missing to 1 is the own row's.
+        server: ``(d,)`` an update from the aggregator's own clean data, which trains as nodes do.
+        loss: from rows ``(k, d)`` to the losses ``(k,)`` on the aggregator's own clean data of the model moved by each; a row of
+            zeros gives the loss now.
+        round: which aggregation it is, from 1.
+        memory: what rules keep from one aggregation to the next, by their kinds; None: nothing is kept.
+        generator: where rules that draw draw from; None: they always draw the same.
+        shared: what steps of one aggregation share, such as distances between rows.
     """
 
     f: int | None = None
@@ -34,6 +45,14 @@ class Context:
     previous: torch.Tensor | None = None
     staleness: torch.Tensor | None = None
     dropped: int = 0
+    who: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    server: torch.Tensor | None = None
+    loss: Callable[[torch.Tensor], torch.Tensor] | None = None
+    round: int | None = None
+    memory: dict[str, Any] | None = None
+    generator: torch.Generator | None = None
+    shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def only(self, kept: torch.Tensor) -> Context:
         """The context of the rows marked in ``kept (n,)``, the others counted as dropped."""
@@ -45,16 +64,45 @@ class Context:
             self,
             num_examples=pick(self.num_examples),
             staleness=pick(self.staleness),
+            who=pick(self.who),
+            weights=pick(self.weights),
             dropped=self.dropped + int((~kept).sum()),
+            shared={},
         )
 
     def mixed(self, matrix: torch.Tensor) -> Context:
-        """The context of the rows ``matrix @ updates``: a mixed row has the mixture of the counts and ages it is made of."""
+        """The context of the rows ``matrix @ updates``: a mixed row has the mixture of the counts and ages it is made of.
+
+        Mixed rows keep their names where there are as many as before, and have none otherwise.
+        """
 
         def mix(values: torch.Tensor | None) -> torch.Tensor | None:
             return None if values is None else matrix @ values.to(matrix)
 
-        return replace(self, num_examples=mix(self.num_examples), staleness=mix(self.staleness))
+        same = matrix.shape[0] == matrix.shape[1]
+        return replace(
+            self,
+            num_examples=mix(self.num_examples),
+            staleness=mix(self.staleness),
+            who=self.who if same else None,
+            weights=self.weights if same else None,
+            shared={},
+        )
+
+    def kept_by(self, kind: str) -> dict[str, Any]:
+        """What the rule of this ``kind`` keeps from one aggregation to the next: a dictionary of its own, empty at first.
+
+        Without a :attr:`memory` it is new each time, so that every aggregation is the first.
+        """
+        memory = {} if self.memory is None else self.memory
+        found: dict[str, Any] = memory.setdefault(kind, {})
+        return found
+
+    def draws(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """Where to draw from: :attr:`generator`, or one that always begins the same."""
+        import torch
+
+        return self.generator if self.generator is not None else torch.Generator(device=device).manual_seed(0)
 
 
 class TooFewRowsError(ValueError):
