@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from decai_sim.component import whole_share
 from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
     from matplotlib.figure import Figure
 
+    from decai_sim.attacks import Attack
     from decai_sim.defenses import Rule
     from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 STALLED = "the run stalled"
 """How the warning of it begins."""
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops", "verdicts")
 _MODEL_COLUMNS = {
     "round": int,
     "t_s": float,
@@ -61,9 +63,19 @@ _MODEL_COLUMNS = {
     "waited_s": float,
 }
 _HOP_COLUMNS = {"round": int, "t_s": float, "hop": int, "accuracy": float, "tried": int}
-_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS}
+_VERDICT_COLUMNS = {
+    "round": int,
+    "t_s": float,
+    "observer": int,
+    "node": int,
+    "byzantine": bool,
+    "kept": bool,
+    "weight": float,
+    "score": float,
+}
+_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS, "verdicts": _VERDICT_COLUMNS}
 """Frames that runs saved by earlier versions lack; they are empty then."""
-_ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
+_ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),)
 _LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
 """What of nodes' models a map shows, and where levels end, as shares of the largest value."""
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
@@ -77,8 +89,10 @@ class Run:
 
     Attributes:
         scenario: what was run.
-        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down``; bytes are cumulative and
-            count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers among the replies.
+        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down, attack_success``; bytes
+            are cumulative and count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers
+            among the replies; ``attack_success`` is the share of those test samples that attackers want to be taken for something
+            else that the model takes for it (backdoors, targeted label flips), NaN where they want nothing particular.
         nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down,
             own_accuracy``; ``adversary`` is the kind of network adversary that a node is, or None; ``own_accuracy`` that of the
             last model on the node's own test samples with the parameters that the node keeps, where there are such.
@@ -101,6 +115,9 @@ class Run:
             itself), as links lead; ``accuracy`` is that of the nodes' own models, ``tried`` how often one was tried on one
             sample. Under protocols that use no links everybody is one hop away; of links that change from round to round nothing
             is said.
+        verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, kept, weight, score``. The observer is who
+            aggregated (−1: the server); ``weight`` is the update's share of the aggregate and ``score`` the rule's suspicion, NaN
+            where the rule has none. A rule that works on single coordinates keeps every update.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -117,6 +134,7 @@ class Run:
     detections: pd.DataFrame
     models: pd.DataFrame
     hops: pd.DataFrame
+    verdicts: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -384,6 +402,50 @@ class Run:
             raise ScenarioError("worst_decile: no node's accuracy is known")
         return float(known.nsmallest(-(-len(known) // 10)).mean())
 
+    def detection(self) -> pd.Series:
+        """How well the rule told attackers from others: an update that it did not use counts as found out.
+
+        Returns:
+            ``precision``: of the updates left out, those of attackers; ``recall``: of attackers' updates, those left out;
+            ``false_alarms``: of honest updates, those left out; ``auc``: how often an attacker's score is higher than an honest
+            node's of the same aggregation (½: no better than chance); ``time_to_detect_s``: median over attackers of virtual
+            seconds from a node's first update to the first one left out; ``found``: the share of attackers that ever were. NaN
+            where there is nothing to tell.
+
+        Example:
+            >>> import decai_sim as ds
+            >>> base = ds.Scenario(nodes=20, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
+            >>> run = ds.run(base.but(attack={"kind": "sign_flip", "scale": 4}, defense="krum"), progress=False)
+            >>> float(run.detection()["recall"])
+            1.0
+        """
+        seen = self.verdicts
+        out, bad = ~seen["kept"].astype(bool), seen["byzantine"].astype(bool)
+        first = seen[bad].groupby("node")["t_s"].min()
+        caught = seen[bad & out].groupby("node")["t_s"].min()
+        return pd.Series(
+            {
+                "precision": bad[out].mean(),
+                "recall": out[bad].mean(),
+                "false_alarms": out[~bad].mean(),
+                "auc": _auc(seen),
+                "time_to_detect_s": (caught - first).median(),
+                "found": len(caught) / len(first) if len(first) else math.nan,
+            },
+            dtype=float,
+        )
+
+    @property
+    def silenced(self) -> float:
+        """How many honest nodes the rule has silenced: less than half of what they sent was used. NaN if there was no rule.
+
+        Of several who aggregate, as in protocols without a server, each uses or leaves out an update by itself.
+        """
+        if not len(self.verdicts):
+            return math.nan
+        honest = self.verdicts[~self.verdicts["byzantine"].astype(bool)]
+        return float((honest.groupby("node")["kept"].mean() < 0.5).sum())
+
     def _problem(self) -> Problem | None:
         """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
         from decai_sim.learning.problem import Problem
@@ -636,8 +698,7 @@ def _execute(
     world.watch()
     byzantine: frozenset[int] = frozenset()
     if scenario.attack is not None:
-        count = whole_share(scenario.attack.fraction, scenario.nodes)
-        byzantine = frozenset(streams.of("attack").choice(scenario.nodes, size=count, replace=False).tolist())
+        byzantine = _attackers(scenario.attack, world)
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 
     def on_round(record: dict[str, Any]) -> None:
@@ -679,6 +740,25 @@ def _execute(
     if complete:
         _warn_of_adversaries_in_vain(result)
     return result
+
+
+def _attackers(attack: Attack, world: World) -> frozenset[int]:
+    """Who they are.
+
+    Raises:
+        ScenarioError: there are no such nodes, or not as many.
+    """
+    from decai_sim.world.placement import place
+    from decai_sim.world.targets import check_nodes
+
+    if attack.nodes is not None:
+        check_nodes(attack.nodes, world.n, "attack.nodes", server_too=False)
+        return frozenset(attack.nodes)
+    where = attack.by if attack.region is None else f"region:{attack.region}"
+    count = whole_share(attack.fraction, world.n)
+    field = "attack.by" if attack.region is None else "attack.region"
+    graph = world.graph if attack.by != "random" else sp.csr_array((world.n, world.n))
+    return frozenset(place(where, count, graph, world.paths.regions, world.streams.of("attack"), field).tolist())
 
 
 def _warn_of_adversaries_in_vain(run: Run) -> None:
@@ -766,6 +846,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
         "detections": world.watch().detections(),
         "models": _stacked(lab.models, _MODEL_COLUMNS),
         "hops": _stacked(lab.hops, _HOP_COLUMNS),
+        "verdicts": _stacked(lab.verdicts, _VERDICT_COLUMNS),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)
@@ -783,6 +864,18 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     }
     model = lab.model.cpu().numpy() if lab.model is not None else None
     return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
+
+
+def _auc(seen: pd.DataFrame) -> float:
+    """Over aggregations with scores and both kinds of nodes, the mean area under the receiver operating characteristic."""
+    from sklearn.metrics import roc_auc_score
+
+    areas = []
+    for _, one in seen.dropna(subset=["score"]).groupby(["observer", "round"]):
+        bad = one["byzantine"].astype(bool)
+        if bad.any() and not bad.all():
+            areas.append(roc_auc_score(bad, one["score"].rank()))
+    return float(np.mean(areas)) if areas else math.nan
 
 
 def _stacked(parts: list[dict[str, Any]], columns: dict[str, type]) -> pd.DataFrame:
