@@ -13,7 +13,7 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from decai_sim.attacks.base import DataAttack, UpdateAttack
+from decai_sim.attacks.base import UpdateAttack
 from decai_sim.errors import ScenarioError
 from decai_sim.flower import compat
 from decai_sim.flower.adversary import Adversary, linked
@@ -108,9 +108,9 @@ class Host:
             check_same(client_app, problem.task, self.streams.seed)
             trainer = closing.enter_context(self.execution.trainer(problem, strand.checkpoint))
             executor = CohortExecutor(trainer, executor)
-        elif isinstance(self.attack, DataAttack) or getattr(self.attack, "data", None) is not None:
+        elif self.attack is not None and self.attack.on_data is not None:
             raise ScenarioError(
-                f"attack.kind: {self.attack.kind!r} is not allowed: it changes training data, and this ClientApp loads its own"
+                f"attack.kind: {self.attack.on_data.kind!r} is not allowed: it changes training data, and this ClientApp loads its own"
             )
         adversary = None
         if isinstance(self.attack, UpdateAttack) and self.byzantine:

@@ -27,7 +27,7 @@ class Poison(Protocol):
 
 
 class Goal(Protocol):
-    """What :meth:`Problem.attack_success` needs of a data attack."""
+    """What :meth:`Problem.wanted` needs of a data attack."""
 
     def goal(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None: ...
 
@@ -75,7 +75,6 @@ class Problem:
         self.n_samples = np.array([len(part) for part in self.samples])
         self.module = task.model.module(dataset.shape, dataset.classes, streams.torch("model")).to(device)
         self.layout = Layout.of(self.module)
-        self._goal: tuple[Goal, tuple[torch.Tensor, torch.Tensor] | None] | None = None
         self.forward_flops = self._count_flops()
 
     def _count_flops(self) -> float:
@@ -115,29 +114,22 @@ class Problem:
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))
         return right / len(self._y_test), loss / len(self._y_test)
 
-    def attack_success(self, row: torch.Tensor, attack: Goal, batch: int = 2000) -> float:
-        """How often the model ``row (d,)`` does what attackers want, of the test samples that they want something of; or NaN."""
-        if self._goal is None or self._goal[0] is not attack:
-            self._goal = attack, self._wanted(attack)
-        wanted = self._goal[1]
-        if wanted is None or not len(wanted[1]):
-            return float("nan")
-        x, y = wanted
-        params, hits = self.layout.views(row), 0
+    def wanted(self, attack: Goal) -> tuple[torch.Tensor, torch.Tensor]:
+        """Test inputs with what attackers put on them, standardised, and what they want the model to take them for; maybe none."""
+        dataset = self.task.load()
+        x, y = torch.as_tensor(np.array(dataset.x_test)), torch.as_tensor(dataset.y_test)
+        goal = attack.goal(x, y)
+        x, y, which = (x, y, torch.zeros(len(y), dtype=torch.bool)) if goal is None else goal
+        return self._standardised(x[which].to(self.device)), y[which].to(self.device)
+
+    def share_as_wanted(self, row: torch.Tensor, wanted: tuple[torch.Tensor, torch.Tensor], batch: int = 2000) -> float:
+        """How many of these inputs the model ``row (d,)`` takes for what is wanted, 0…1; NaN if there are none."""
+        params, hits, (x, y) = self.layout.views(row), 0, wanted
         with torch.no_grad():
             for at in range(0, len(y), batch):
                 logits = torch.func.functional_call(self.module, params, (x[at : at + batch],))
                 hits += int((logits.argmax(1) == y[at : at + batch]).sum())
-        return hits / len(y)
-
-    def _wanted(self, attack: Goal) -> tuple[torch.Tensor, torch.Tensor] | None:
-        dataset = self.task.load()
-        y = torch.as_tensor(dataset.y_test)
-        goal = attack.goal(torch.as_tensor(np.array(dataset.x_test)), y)
-        if goal is None:
-            return None
-        x, wanted, which = goal
-        return self._standardised(x[which].to(self.device)), wanted[which].to(self.device)
+        return hits / len(y) if len(y) else float("nan")
 
     @property
     def n_tests(self) -> int:

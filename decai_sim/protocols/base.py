@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from decai_sim.attacks.base import Attack, DataAttack, UpdateAttack
+from decai_sim.attacks.base import Attack
 from decai_sim.component import Component
 from decai_sim.learning.execution import Execution
 from decai_sim.world.world import SERVER
@@ -77,6 +77,7 @@ class Lab:
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     model: torch.Tensor | None = None
     own_accuracy: np.ndarray | None = None
+    _goal: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, init=False, repr=False)
     _seen: tuple[sp.csr_array, nx.Graph] | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -89,19 +90,10 @@ class Lab:
     @cached_property
     def problem(self) -> Problem:
         """The same with the samples that data attacks have changed."""
-        if self.data_attack is not None:
-            return self.clean.poisoned(self.data_attack, sorted(self.byzantine), self.streams)
-        return self.clean
-
-    @property
-    def data_attack(self) -> DataAttack | None:
-        """What attackers do to their own training data, if anything."""
-        if isinstance(self.attack, UpdateAttack) and self.attack.data is not None:
-            # It is the attack on what is sent that says when.
-            when = {name: getattr(self.attack, name) for name in ("from_round", "until_round", "every")}
-            changed: DataAttack = self.attack.data.model_copy(update=when)
-            return changed
-        return self.attack if isinstance(self.attack, DataAttack) else None
+        on_data = None if self.attack is None else self.attack.on_data
+        if on_data is None:
+            return self.clean
+        return self.clean.poisoned(on_data, sorted(self.byzantine), self.streams)
 
     @property
     def assumed_byzantine(self) -> float:
@@ -115,11 +107,14 @@ class Lab:
 
         NaN if they want nothing particular.
         """
-        if self.data_attack is None:
+        on_data = None if self.attack is None else self.attack.on_data
+        if on_data is None:
             return float("nan")
-        return self.clean.attack_success(model.to(self.clean.device), self.data_attack)
+        if self._goal is None:
+            self._goal = self.clean.wanted(on_data)
+        return self.clean.share_as_wanted(model.to(self.clean.device), self._goal)
 
-    def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation) -> None:
+    def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation, t_s: float | None = None) -> None:
         """Note what a rule has made of updates: whom it kept, and how suspicious it found them.
 
         Args:
@@ -127,8 +122,9 @@ class Lab:
             observer: who aggregated; −1: the server.
             nodes: ``(n,)`` whose updates they were.
             result: what came of it.
+            t_s: when, virtual seconds; None: now.
         """
-        now = self.world.clock.now
+        now = self.world.clock.now if t_s is None else t_s
         kept = result.kept.tolist()
         if observer == SERVER:
             for node, used in sorted(zip(nodes, kept, strict=True)):

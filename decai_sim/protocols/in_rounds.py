@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -143,7 +143,16 @@ class InRounds(PeerToPeer, abstract=True):
         receivers, senders = self.links(at, number)
         to = [other for other in receivers[node] if at.online[other]]
         model = steps.trained[node] = self.half(at, node, job)
-        self.announce(at, node, to, self.sent(at, node, number, model, to))
+        sent = self.sent(at, node, number, model, to)
+        if at.attackers is not None:
+            at.attackers.note(node, number, model)
+        if at.attackers is not None and at.attackers.attacks(node, number):
+            sent = replace(sent, weight=at.attackers.degree(node, number, int(sent.weight)))
+            told = at.attackers.instead(node, number, model, to, senders)
+            for lie in dict.fromkeys(told.values()):
+                self.announce(at, node, [other for other in to if told[other] is lie], replace(sent, model=lie))
+        else:
+            self.announce(at, node, to, sent)
         steps.since_s[node] = at.now
         heard = steps.heard[node].get(number, {})
         missing = steps.missing[node] = {
