@@ -78,7 +78,8 @@ def harm_to(rows: torch.Tensor, against: int, rule: Rule | None) -> Callable[[to
 def line_search(harm: Callable[[float], float], step: float, evaluations: int, at_most: float) -> float:
     """Where along a line, from 0 on, the harm is largest, as far as a few looks tell.
 
-    The step doubles while the harm grows; from the first time that it does not, it shrinks by a fifth with each look.
+    The step doubles while the harm grows; from the first time that it does not, looks are by turns before and behind the best
+    place, and the step shrinks by a fifth with each.
 
     Args:
         harm: of a place.
@@ -87,19 +88,16 @@ def line_search(harm: Callable[[float], float], step: float, evaluations: int, a
         at_most: the farthest place.
 
     Example:
-        >>> round(line_search(lambda z: -(z - 3) ** 2, step=1, evaluations=30, at_most=100), 2)
+        >>> round(line_search(lambda z: -(z - 3) ** 2, step=1, evaluations=30, at_most=100), 1)
         3.0
     """
-    best, most, growing = 0.0, harm(0.0), True
+    best, most, growing, ahead = 0.0, harm(0.0), True, True
     for _ in range(evaluations - 1):
-        place = min(best + step, at_most)
-        if place == best:
-            break
-        found = harm(place)
+        place = min(best + step, at_most) if ahead else max(best - step, 0.0)
+        found = harm(place) if place != best else most
         if found > most:
             best, most = place, found
-            step *= 2 if growing else 0.8
         else:
-            growing = False
-            step *= 0.8
+            growing, ahead = False, not ahead
+        step *= 2 if growing else 0.8
     return best

@@ -22,8 +22,9 @@ class OptimisedALIE(UpdateAttack):
         ``Optimal_ALittleIsEnough``.
     Assumes: colluding attackers who see honest updates, know the rule (``view.rule``) and try it out; if they do not know it,
         they reckon with the mean, against which the strongest is the best.
-    Deviations: byzfl's search (whose ``τ`` is our ``-z``), but also tries the ``z`` of :class:`ALIE`, so as never to be weaker,
-        and goes no farther than ``at_most``. With fewer than two rows shown, ``μ`` and ``σ`` are those of ``view.own``.
+    Deviations: byzfl's ``τ`` is our ``-z``. Unlike its search, ours also looks back, tries the ``z`` of :class:`ALIE`, so as
+        never to be weaker, and goes no farther than ``at_most``. With fewer than two rows shown, ``μ`` and ``σ`` are those of
+        ``view.own``.
 
     Attributes:
         step: the search's first step.

@@ -22,8 +22,8 @@ class OptimisedIPM(UpdateAttack):
         ``Optimal_InnerProductManipulation``.
     Assumes: colluding attackers who see honest updates, know the rule (``view.rule``) and try it out; if they do not know it,
         they reckon with the mean, against which the strongest is the best.
-    Deviations: byzfl's search, but also tries the fixed attack's default, so as never to be weaker, and goes no farther than
-        ``at_most``.
+    Deviations: unlike byzfl's, the search also looks back, tries the default of :class:`IPM`, so as never to be weaker, and goes
+        no farther than ``at_most``.
 
     Attributes:
         step: the search's first step.

@@ -481,7 +481,7 @@ def test_attackers_who_share_the_work_are_numbered_in_their_order() -> None:
 
 
 def test_the_goal_of_a_backdoor_is_measured_on_the_test_set() -> None:
-    problem = Problem(Digits(model=MODELS["mlp"]), 4, Streams(1))
+    problem = Problem(Digits(model=MLP(hidden=(32,)), partition="iid"), 4, Streams(1))
     assert problem.goal(LabelFlip()) is None
     attack = BadNets(target=3)
     goal = problem.goal(attack)
