@@ -15,7 +15,7 @@ from pydantic import ValidationError
 if TYPE_CHECKING:
     import torch
 
-    from decai_sim.attacks.base import Attack, DataAttack, UpdateAttack
+    from decai_sim.attacks.base import Attack, DataAttack, PeerAttack, UpdateAttack
     from decai_sim.component import Component
     from decai_sim.defenses.base import Context, Mixing, Rule
     from decai_sim.learning.models import Model
@@ -141,17 +141,23 @@ def check_attack(attack: Attack) -> None:
         >>> from decai_sim.attacks import SignFlip
         >>> check_attack(SignFlip(scale=4))
     """
-    from decai_sim.attacks.base import Attack, DataAttack, UpdateAttack
+    from decai_sim.attacks.base import Attack, DataAttack, PeerAttack, UpdateAttack
     from decai_sim.component import parse
 
     _require(isinstance(attack, Attack), attack, "is no attack")
     _check_component(attack, parse("attacks", attack.to_config()))
     _require(0 <= attack.fraction < 1, attack, "fraction is outside [0, 1)")
-    _require(isinstance(attack, UpdateAttack | DataAttack), attack, "is neither an UpdateAttack nor a DataAttack")
+    families = UpdateAttack | DataAttack | PeerAttack
+    _require(isinstance(attack, families), attack, "is neither an UpdateAttack nor a DataAttack nor a PeerAttack")
     if isinstance(attack, UpdateAttack):
         _check_update_attack(attack)
     if isinstance(attack, DataAttack):
         _check_data_attack(attack)
+    if isinstance(attack, PeerAttack):
+        _check_peer_attack(attack)
+    if attack.on_data is not None:
+        same = all(attack.on_data.active(server_round) == attack.active(server_round) for server_round in range(1, 9))
+        _require(same, attack, "attacks and poisons in different rounds")
 
 
 def _check_update_attack(attack: UpdateAttack) -> None:
@@ -162,36 +168,89 @@ def _check_update_attack(attack: UpdateAttack) -> None:
     def generator() -> torch.Generator:
         return torch.Generator().manual_seed(5)
 
+    def median(rows: torch.Tensor) -> torch.Tensor:
+        return rows.median(dim=0).values
+
+    def fine(sent: torch.Tensor) -> torch.Tensor:
+        return sent.isfinite().all() if attack.finite else ~sent.isfinite().all()
+
     for dtype in (torch.float32, torch.float64):
         for h, b, d in ((7, 3, 11), (2, 1, 1), (5, 0, 4)):
             honest, own = _normal(h, d, seed=1, dtype=dtype), _normal(b, d, seed=2, dtype=dtype)
-            for view in (None, View(own=own), View(own=own, omniscient=True, n=h + b)):
-                with _Untouched(attack, (honest, own)):
+            past, previous = _normal(b, d, seed=3, dtype=dtype), _normal(d, seed=4, dtype=dtype)
+            much = View(own, n=2 * h + b, f=b, past=past, previous=previous, rule=median, round=4)
+            for view in (None, View(own=own), View(own=own, omniscient=True, n=h + b), much):
+                with _Untouched(attack, (honest, own, past, previous)):
                     sent = attack(honest, b, generator(), view)
                 _require(sent.shape == (b, d), attack, f"returns {tuple(sent.shape)} instead of {(b, d)}")
                 _require(sent.dtype == dtype, attack, f"returns {sent.dtype} for {dtype}")
                 _require(sent.device == honest.device, attack, "returns rows on another device")
-                _require(sent.isfinite().all(), attack, "returns rows that are not finite")
-                _require(torch.equal(sent, attack(honest, b, generator(), view)), attack, "differs for the same seed")
+                finite = "not finite" if attack.finite else "finite, though it says finite = False"
+                _require(b == 0 or fine(sent), attack, f"returns rows that are {finite}")
+                again = attack(honest, b, generator(), view)
+                _require(torch.equal(sent.nan_to_num(7.0), again.nan_to_num(7.0)), attack, "differs for the same seed")
         blind, own = honest.new_empty(0, 4), _normal(3, 4, seed=2, dtype=dtype)
         sent = attack(blind, 3, generator(), View(own=own))
-        _require(sent.shape == (3, 4) and sent.isfinite().all(), attack, "fails when it sees no honest row but its own")
+        _require(sent.shape == (3, 4) and fine(sent), attack, "fails when it sees no honest row but its own")
+    for count in (0, 1, 12):
+        claimed = attack.claims(count)
+        _require(isinstance(claimed, int) and claimed >= 0, attack, f"claims {claimed!r} samples")
 
 
 def _check_data_attack(attack: DataAttack) -> None:
     import torch
 
-    for n in (0, 1, 50):
-        x = _normal(n, 3, seed=1, dtype=torch.float32)
-        y = torch.arange(n) % 10
-        with _Untouched(attack, (x, y)):
-            x_new, y_new = attack.poison(x, y, torch.Generator().manual_seed(5))
-        again = attack.poison(x, y, torch.Generator().manual_seed(5))
-        _require(x_new.shape == x.shape and y_new.shape == y.shape, attack, "changes the number of samples or their shape")
-        _require(x_new.dtype == x.dtype and y_new.dtype == y.dtype, attack, "changes a dtype")
-        _require(x_new.isfinite().all(), attack, "returns samples that are not finite")
-        _require((y_new >= 0).all(), attack, "returns negative labels")
-        _require(torch.equal(x_new, again[0]) and torch.equal(y_new, again[1]), attack, "differs for the same seed")
+    shapes: list[tuple[tuple[int, ...], torch.dtype]] = [((9, 8), torch.float32), ((12, 10, 3), torch.uint8)]
+    if not attack.images:
+        shapes.append(((3,), torch.float32))
+    for shape, dtype in shapes:
+        for n in (0, 1, 50):
+            x = _normal(n, *shape, seed=1, dtype=torch.float32)
+            x = x if dtype == torch.float32 else (x.abs() * 60).clamp(max=255).to(dtype)
+            y = torch.arange(n) % 10
+            for mine in (attack, attack.part(1)):
+                with _Untouched(attack, (x, y)):
+                    x_new, y_new = mine.poison(x, y, torch.Generator().manual_seed(5))
+                again = mine.poison(x, y, torch.Generator().manual_seed(5))
+                same = x_new.shape == x.shape and y_new.shape == y.shape
+                _require(same, attack, "changes the number of samples or their shape")
+                _require(x_new.dtype == x.dtype and y_new.dtype == y.dtype, attack, "changes a dtype")
+                _require(x_new.isfinite().all(), attack, "returns samples that are not finite")
+                _require((y_new >= 0).all(), attack, "returns negative labels")
+                equal = torch.equal(x_new, again[0]) and torch.equal(y_new, again[1])
+                _require(equal, attack, "differs for the same seed")
+            with _Untouched(attack, (x, y)):
+                goal = attack.goal(x, y)
+            if goal is not None:
+                for given, wanted, what in ((x, goal[0], "inputs"), (y, goal[1], "labels"), (y.bool(), goal[2], "samples")):
+                    alike = wanted.shape == given.shape and wanted.dtype == given.dtype
+                    _require(alike, attack, f"its goal has {what} of another shape or dtype")
+                _require((goal[1] != y)[goal[2]].all(), attack, "its goal counts samples that are right as they are")
+
+
+def _check_peer_attack(attack: PeerAttack) -> None:
+    import torch
+
+    for dtype in (torch.float32, torch.float64):
+        for h in (0, 1, 4):
+            own, models = _normal(5, seed=1, dtype=dtype), _normal(h, 5, seed=2, dtype=dtype)
+            weights = torch.full((h,), 0.1, dtype=dtype)
+            with _Untouched(attack, (own, models, weights)):
+                sent = attack.to_neighbour(own, models, weights, 0.2, torch.Generator().manual_seed(5))
+            again = attack.to_neighbour(own, models, weights, 0.2, torch.Generator().manual_seed(5))
+            if sent is None or again is None:
+                _require(sent is again, attack, "differs for the same seed")
+                continue
+            _require(sent.shape == own.shape and sent.dtype == dtype, attack, "sends a model of another shape or dtype")
+            _require(sent.isfinite().all(), attack, "sends a model that is not finite")
+            _require(torch.equal(sent, again), attack, "differs for the same seed")
+    for degree in (1, 2, 9):
+        claimed = attack.claims_degree(degree)
+        _require(isinstance(claimed, int) and claimed >= 1, attack, f"claims {claimed!r} neighbours")
+    lied_to = attack.lies_to(10, torch.Generator().manual_seed(5))
+    again = attack.lies_to(10, torch.Generator().manual_seed(5))
+    _require(lied_to.shape == (10,) and lied_to.dtype == torch.bool, attack, "does not say which of its receivers it lies to")
+    _require(torch.equal(lied_to, again), attack, "differs for the same seed")
 
 
 def check_defense(defense: Rule | Mixing) -> None:
