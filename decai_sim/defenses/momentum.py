@@ -1,0 +1,57 @@
+"""Momentum of each sender, kept where rows arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from decai_sim.defenses.base import Context, Step, Stepped
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Momentum(Step):
+    """Each sender's updates averaged over rounds, ``m ← β m + (1 - β) x``: less noise for attackers to hide in.
+
+    Source: Karimireddy, He and Jaggi, "Learning from History for Byzantine Robust Optimization", ICML 2021, Algorithm 2 (worker
+        momentum); El Mhamdi, Guerraoui and Rouault, ICLR 2021, Section 3.
+    Assumes: senders whose names stay (``context.who``), and a memory of one row for each (``context.memory``).
+    Deviations: kept by the aggregator, so that no sender can lie about it. A sender's first row is its momentum, as if it had
+        always sent it: started from zeros, newcomers' rows would be ``1/(1 - β)`` times too short beside the others'. A row
+        that is not finite leaves its sender's momentum as it was.
+
+    Attributes:
+        beta: ``β``, what is kept of the past.
+
+    Example:
+        >>> import torch
+        >>> about = Context(who=torch.tensor([7]), memory={})
+        >>> step = Momentum(beta=0.5)
+        >>> step(torch.tensor([[1.0]]), about).tolist(), step(torch.tensor([[5.0]]), about).tolist()
+        ([[1.0]], [[3.0]])
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"who", "memory"})
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"beta": 0.5})
+
+    beta: float = Field(default=0.9, ge=0, lt=1)
+
+    def step(self, rows: torch.Tensor, context: Context | None) -> Stepped:
+        import torch
+
+        context = self.given(context)
+        assert context.who is not None
+        kept = context.kept_by(self.kind)
+        made = torch.empty_like(rows)
+        # One by one, the old row let go before the next: never three copies of all rows beside those given.
+        for number, name in enumerate(context.who.tolist()):
+            before = kept.get(name)
+            now = rows[number].clone() if before is None else torch.lerp(rows[number], before.to(rows), self.beta)
+            kept[name] = made[number] = now
+        return Stepped(made, None)
+
+    def work(self, n: int, d: int, f: int) -> float:
+        return 3.0 * n * d
