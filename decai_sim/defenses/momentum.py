@@ -39,19 +39,41 @@ class Momentum(Step):
 
     beta: float = Field(default=0.9, ge=0, lt=1)
 
+    def __call__(self, updates: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        """As of every step; a copy, which stays as it is."""
+        return super().__call__(updates, context).clone()
+
     def step(self, rows: torch.Tensor, context: Context | None) -> Stepped:
         import torch
 
         context = self.given(context)
         assert context.who is not None
         kept = context.kept_by(self.kind)
-        made = torch.empty_like(rows)
-        # One by one, the old row let go before the next: never three copies of all rows beside those given.
-        for number, name in enumerate(context.who.tolist()):
-            before = kept.get(name)
-            now = rows[number].clone() if before is None else torch.lerp(rows[number], before.to(rows), self.beta)
-            kept[name] = made[number] = now
+        places: dict[int, int] = kept.setdefault("places", {})
+        names = context.who.tolist()
+        new = [number for number, name in enumerate(names) if name not in places]
+        known = torch.tensor([name in places for name in names], device=rows.device)
+        for number in new:
+            places[names[number]] = len(places)
+        past: torch.Tensor = kept["rows"].to(rows) if "rows" in kept else rows[:0]
+        if new:
+            past = torch.cat([past, rows if len(new) == len(rows) else rows[~known]])
+        kept["rows"] = past
+        where = torch.tensor([places[name] for name in names], device=rows.device)
+        if torch.equal(where, torch.arange(len(past), device=rows.device)):
+            # In place, so that the past and the present of all senders are one matrix, not two.
+            return Stepped(past.lerp_(rows, 1 - self.beta) if not new else self._moved(past, rows, known), None)
+        made = self._moved(past[where], rows, known)
+        past[where] = made
         return Stepped(made, None)
+
+    def _moved(self, past: torch.Tensor, rows: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """``past``, moved towards ``rows`` where it is past; written to."""
+        if bool(known.all()):
+            return past.lerp_(rows, 1 - self.beta)
+        if bool(known.any()):
+            past[known] = past[known].lerp_(rows[known], 1 - self.beta)
+        return past
 
     def work(self, n: int, d: int, f: int) -> float:
         return 3.0 * n * d

@@ -22,8 +22,9 @@ class SignGuard(Rule):
         ICDCS 2022, Algorithm 2 (norms within ``[low, high]`` times their median; mean shift on sign statistics of coordinates
         drawn at random, the largest cluster; the mean of those in both, clipped to the median norm).
     Assumes: honest rows are a majority and agree in the statistics of their signs; ``f`` is not used.
-    Deviations: the plain variant, without similarity to the last aggregate. The bandwidth of mean shift (flat
-        kernel) is the mean distance within which a row has half of the others, which the paper leaves open. Where no row is in both, those of the cluster are taken.
+    Deviations: the plain variant, without similarity to the last aggregate. The bandwidth of mean shift (flat kernel) is the
+        mean distance within which a row has half of the others, which the paper leaves open. Where no row is in both, those of
+        the cluster are taken.
 
     ``explain(...).scores`` are the norms over their median.
 
