@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from decai_sim.component import kinds
-from decai_sim.defenses import NNM, Chain, Context, Krum, Mean, Median, Mixing, Rule, TrimmedMean
+from decai_sim.defenses import NNM, Chain, Context, Krum, Mean, Median, Mixing, Rule, Step, TrimmedMean
 from decai_sim.defenses.distances import squared_distances
 from decai_sim.testing import check_defense
 
@@ -76,7 +76,7 @@ EXAMPLES = [
 @pytest.mark.parametrize(("kind", "example"), EXAMPLES)
 def test_conformance(kind: str, example: dict[str, Any]) -> None:
     defense = kinds("defenses")[kind](**example)
-    assert isinstance(defense, Rule | Mixing)
+    assert isinstance(defense, Rule | Step)
     check_defense(defense)
 
 
