@@ -75,7 +75,9 @@ _VERDICT_COLUMNS = {
 }
 _LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS, "verdicts": _VERDICT_COLUMNS}
 """Frames that runs saved by earlier versions lack; they are empty then."""
-_ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),)
+_ROUND_COLUMNS = (
+    *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
+)
 _LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
 """What of nodes' models a map shows, and where levels end, as shares of the largest value."""
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
@@ -757,7 +759,7 @@ def _attackers(attack: Attack, world: World) -> frozenset[int]:
     where = attack.by if attack.region is None else f"region:{attack.region}"
     count = whole_share(attack.fraction, world.n)
     field = "attack.by" if attack.region is None else "attack.region"
-    graph = world.graph if attack.by != "random" else sp.csr_array((world.n, world.n))
+    graph = world.graph if attack.by != "random" else sp.csr_array((world.n, world.n))  # type: ignore[no-untyped-call]
     return frozenset(place(where, count, graph, world.paths.regions, world.streams.of("attack"), field).tolist())
 
 

@@ -187,6 +187,7 @@ class UpdateAttack(Attack, abstract=True):
         sees: whose updates, as far as they are there by then: ``all``; ``neighbourhood``, those of honest nodes that the
             topology links to one of the attackers who act together; ``itself``, none.
         collude: whether attackers act as one and know each other's updates; otherwise each is alone.
+        knows_rule: whether they know the rule by which updates become one (``view.rule``), where it needs nothing but updates.
         data: what they do to their own training data before they train and send; None: nothing. Who they are and when they act
             is said here, not there.
         timing: when they send, in rounds in which they attack: ``honest``, once they have trained; ``withhold``, never;
@@ -201,6 +202,7 @@ class UpdateAttack(Attack, abstract=True):
     omniscient: bool = False
     sees: Sight = "all"
     collude: bool = True
+    knows_rule: bool = True
     data: field_of(DataAttack) | None = None  # type: ignore[valid-type]
     timing: Timing = "honest"
     hold_s: float = Field(default=0.0, ge=0)

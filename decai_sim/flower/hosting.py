@@ -110,7 +110,8 @@ class Host:
             executor = CohortExecutor(trainer, executor)
         elif self.attack is not None and self.attack.on_data is not None:
             raise ScenarioError(
-                f"attack.kind: {self.attack.on_data.kind!r} is not allowed: it changes training data, and this ClientApp loads its own"
+                f"attack.kind: {self.attack.on_data.kind!r} is not allowed: it changes training data, and this ClientApp loads "
+                "its own"
             )
         adversary = None
         if isinstance(self.attack, UpdateAttack) and self.byzantine:

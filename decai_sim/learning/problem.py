@@ -127,7 +127,7 @@ class Problem:
         return right / len(self._y_test), loss / len(self._y_test)
 
     def wanted(self, attack: Goal) -> tuple[torch.Tensor, torch.Tensor]:
-        """Test inputs with what attackers put on them, standardised, and what they want the model to take them for; maybe none."""
+        """Test inputs with what attackers put on them, standardised, and what these are to be taken for; maybe none."""
         dataset = self.task.load()
         x, y = torch.as_tensor(np.array(dataset.x_test)), torch.as_tensor(dataset.y_test)
         goal = attack.goal(x, y)

@@ -12,7 +12,6 @@ from decai_sim.component import whole_share
 from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab
 from decai_sim.protocols.local_training import LocalTraining
-
 from decai_sim.world.world import SERVER
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Served(LocalTraining, abstract=True):
     @staticmethod
     def _known_rule(defense: Rule, share: float) -> Callable[[torch.Tensor], torch.Tensor]:
         """What attackers who know the rule can find out: what it makes of rows, without what the server alone knows."""
-        from decai_sim.defenses import Context, TooFewRowsError
+        from decai_sim.defenses.base import Context, TooFewRowsError
 
         def aggregate(rows: torch.Tensor) -> torch.Tensor:
             try:

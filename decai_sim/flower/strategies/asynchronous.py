@@ -271,10 +271,7 @@ class FedBuff(Asynchronous):
         starts = arrays.weighted_sum([_like(one.start, reply.model) for one in used], weights)
         return arrays.from_vector(arrays.to_vector(model).to(ends) + ends - starts, reply.model), used
 
-
-    def _by_rule(
-        self, model: ArrayRecord, used: list[Reply], aggregator: Aggregator
-    ) -> tuple[ArrayRecord, list[Reply]] | None:
+    def _by_rule(self, model: ArrayRecord, used: list[Reply], aggregator: Aggregator) -> tuple[ArrayRecord, list[Reply]] | None:
         like, now = used[0].model, arrays.to_vector(model)
         ends = arrays.to_matrix([one.model for one in used])
         rows = ends.sub_(arrays.to_matrix([_like(one.start, like) for one in used]))

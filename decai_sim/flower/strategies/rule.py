@@ -99,7 +99,7 @@ class Aggregator:
         except TooFewRowsError as error:
             warnings.warn(f"round {number} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2)
             return None
-        self.on_aggregation(number, who, result, self.rule.flops(*updates.shape, context.f))
+        self.on_aggregation(number, who, result, self.rule.flops(len(updates), updates.shape[1], context.f))
         self.previous = result.value
         return result.value
 
@@ -160,7 +160,7 @@ class RuleStrategy(CappedFedAvg):
         contents = [message.content for message in valid]
         start = arrays.to_vector(self._model)
         updates = arrays.to_matrix([next(iter(content.array_records.values())) for content in contents]).sub_(start)
-        examples = [float(next(iter(content.metric_records.values()))[self.weighted_by_key]) for content in contents]
+        examples = [float(next(iter(content.metric_records.values()))[self.weighted_by_key]) for content in contents]  # type: ignore[arg-type]
         who = [message.metadata.src_node_id for message in valid]
         step = self.aggregator(updates, who, server_round, start, examples)
         return (None, None) if step is None else (arrays.from_vector(start + step, self._model), None)
