@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -38,6 +39,7 @@ from decai_sim.world import adversaries, faults
 from decai_sim.world.world import World
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
     from matplotlib.figure import Figure
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
 STALLED = "the run stalled"
 """How the warning of it begins."""
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops", "verdicts")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops", "links", "verdicts")
 _MODEL_COLUMNS = {
     "round": int,
     "t_s": float,
@@ -73,7 +75,13 @@ _VERDICT_COLUMNS = {
     "weight": float,
     "score": float,
 }
-_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS, "verdicts": _VERDICT_COLUMNS}
+_LINK_COLUMNS = {"t_s": float, "src": int, "dst": int}
+_LATER: dict[str, dict[str, Any]] = {
+    "models": _MODEL_COLUMNS,
+    "hops": _HOP_COLUMNS,
+    "links": _LINK_COLUMNS,
+    "verdicts": _VERDICT_COLUMNS,
+}
 """Frames that runs saved by earlier versions lack; they are empty then."""
 _ROUND_COLUMNS = (
     *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
@@ -117,6 +125,8 @@ class Run:
             itself), as links lead; ``accuracy`` is that of the nodes' own models, ``tried`` how often one was tried on one
             sample. Under protocols that use no links everybody is one hop away; of links that change from round to round nothing
             is said.
+        links: links that change as time goes by: ``t_s, src, dst``, all there were from ``t_s`` on, ``src`` being who sends along
+            them; of up to 100 changes, evenly spread. Empty where links stay, which are :meth:`Scenario.csr`.
         verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, kept, weight, score``. The observer is who
             aggregated (−1: the server); ``weight`` is the update's share of the aggregate and ``score`` the rule's suspicion, NaN
             where the rule has none. A rule that works on single coordinates keeps every update.
@@ -136,6 +146,7 @@ class Run:
     detections: pd.DataFrame
     models: pd.DataFrame
     hops: pd.DataFrame
+    links: pd.DataFrame
     verdicts: pd.DataFrame
     trace_digest: str
     complete: bool
@@ -249,8 +260,9 @@ class Run:
     def reachability(self, times_s: Sequence[float] | None = None) -> pd.DataFrame:
         """How much of the network could reach each other, over the topology's links and through nodes that were online.
 
-        While the network is partitioned, links between its parts do not count. What adversaries drop and what is lost at random
-        does not show here, nor how the links of a time-varying topology change: counted are those at the beginning.
+        While the network is partitioned, links between its parts do not count. Where links change as time goes by, counted are
+        those of the last change that :attr:`links` knows of by then. What adversaries drop and what is lost at random does not
+        show here.
 
         Args:
             times_s: when; by default 21 times from the beginning to the end.
@@ -265,7 +277,11 @@ class Run:
         from decai_sim.world.graphs import components
         from decai_sim.world.topologies import wiring
 
-        graph, replay = self.scenario.csr(), self.replay()
+        replay = self.replay()
+        changes = list(self.links.groupby("t_s"))
+        begun_s = self.links["t_s"].unique().tolist()
+        graph = self.scenario.csr() if not changes else wiring.from_links(self.scenario.nodes, *_ends(changes[0][1]))
+        shown = 0
         low, high = wiring.links(graph)
         moves = self.events[(self.events["kind"] == "part") & (self.events["node"] >= 0)]
         moved_s, who = moves["t_s"].to_numpy(dtype=float), moves["node"].to_numpy(dtype=np.int64)
@@ -273,6 +289,10 @@ class Run:
         rows = []
         for t_s in np.linspace(0, self.provenance["virtual_s"], 21) if times_s is None else times_s:
             alive = (replay.states(float(t_s)) & ONLINE) > 0
+            latest = max(0, bisect_right(begun_s, t_s) - 1)
+            if latest != shown:
+                shown, graph = latest, wiring.from_links(self.scenario.nodes, *_ends(changes[latest][1]))
+                low, high = wiring.links(graph)
             part = np.zeros(len(alive), dtype=np.int64)
             known = int(np.searchsorted(moved_s, t_s, side="right"))
             part[who[:known]] = to[:known]  # of several assignments the last stays
@@ -281,7 +301,7 @@ class Run:
             sizes, n = components(there, alive), int(alive.sum())
             pairs = float((sizes * (sizes - 1.0)).sum() / (n * (n - 1.0))) if n > 1 else math.nan
             rows.append({"t_s": float(t_s), "online": n, "largest": sizes.max() / n if n > 1 else math.nan, "pairs": pairs})
-        return pd.DataFrame(rows, columns=["t_s", "online", "largest", "pairs"]).assign(run_id=self.run_id)
+        return self._mine(pd.DataFrame(rows, columns=["t_s", "online", "largest", "pairs"]))
 
     def propagation(self) -> pd.DataFrame:
         """How fast news spread: ``item, origin, t_s, reached, t50_s, t90_s, t_all_s``, one row for every item published.
@@ -294,7 +314,11 @@ class Run:
             reached = int(np.isfinite(delays).sum())
             rows.append({"item": item, "origin": origin, "t_s": t_s, "reached": reached, **when, "t_all_s": delays[-1]})
         columns = ["item", "origin", "t_s", "reached", "t50_s", "t90_s", "t_all_s"]
-        return pd.DataFrame(rows, columns=columns).assign(run_id=self.run_id)
+        return self._mine(pd.DataFrame(rows, columns=columns))
+
+    def _mine(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame.insert(0, "run_id", self.run_id)
+        return frame
 
     def _news(self) -> dict[int, tuple[int, float, np.ndarray]]:
         """Per item who published it, when, and after how many seconds the nodes had it, ascending; ``inf``: never."""
@@ -392,7 +416,7 @@ class Run:
             >>> import decai_sim as ds
             >>> scenario = ds.Scenario(nodes=20, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
             >>> run = ds.run(scenario, progress=False)
-            >>> run.worst_decile() == run.node_accuracy().nsmallest(2).mean()
+            >>> bool(run.worst_decile() == run.node_accuracy().nsmallest(2).mean())
             True
         """
         if len(self.models):
@@ -848,6 +872,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
         "detections": world.watch().detections(),
         "models": _stacked(lab.models, _MODEL_COLUMNS),
         "hops": _stacked(lab.hops, _HOP_COLUMNS),
+        "links": _stacked([_arrows(*past) for past in world.past_links()], _LINK_COLUMNS),
         "verdicts": _stacked(lab.verdicts, _VERDICT_COLUMNS),
     }
     for frame in frames.values():
@@ -878,6 +903,15 @@ def _auc(seen: pd.DataFrame) -> float:
         if bad.any() and not bad.all():
             areas.append(roc_auc_score(bad, one["score"].rank()))
     return float(np.mean(areas)) if areas else math.nan
+
+
+def _ends(links: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return links["src"].to_numpy(dtype=np.int64), links["dst"].to_numpy(dtype=np.int64)
+
+
+def _arrows(t_s: float, graph: sp.csr_array) -> dict[str, Any]:
+    """A graph's links as columns of ``Run.links``."""
+    return {"t_s": t_s, "src": np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr)), "dst": graph.indices}
 
 
 def _stacked(parts: list[dict[str, Any]], columns: dict[str, type]) -> pd.DataFrame:

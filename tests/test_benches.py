@@ -18,7 +18,7 @@ from decai_sim.world import Ring
 def test_the_bench_of_the_world_gives_every_figure_of_the_design() -> None:
     rows = list(measure(nodes=200, items=2, few=50, many=400, messages=3_000, heap_events=2_000, repeats=2))
     targets = {row.name: row.target for row in rows if row.target}
-    of_ways = ["≥ 0.18", "≥ 0.13", "≥ 0.18", "≥ 0.18", "≥ 0.18", "≥ 0.13"]
+    of_ways = ["≥ 0.18", "≥ 0.13", "≥ 0.18", "≥ 0.18", "≥ 0.18", "≥ 0.13", *["≥ 0.18"] * 4, "≥ 0.13"]
     assert list(targets.values()) == ["≥ 0.18", "≥ 0.13", "≥ 4", *of_ways, "≤ 1", "≤ 2", *["≥ 8"] * 6]
     assert all(math.isfinite(row.value) and row.value > 0 for row in rows)
     assert all(row.source for row in rows if row.target)

@@ -89,11 +89,11 @@ def other_ways(nodes: int, items: int, heap_events: int, repeats: int) -> Iterat
         ("flood, links of 10 Mbit/s", 0.18, lambda: flood(nodes, items, mean_online_s=_STAY_S, link_bps=1e7).per_s),
         ("push gossip, uplink queue", 0.18, lambda: spread(Push(), nodes, items).per_s),
         ("push gossip, both queues", 0.13, lambda: spread(Push(), nodes, items, queueing="both").per_s),
-        ("push–pull gossip, uplink queue", None, lambda: spread(PushPull(), nodes, items).per_s),
-        ("block relay, uplink queue", None, lambda: spread(BlockRelay(), nodes, items).per_s),
-        ("GossipSub, uplink queue", None, lambda: spread(GossipSub(), nodes, items).per_s),
-        ("flood by Links.send, uplink queue", None, lambda: flood_one_by_one(nodes, half).per_s),
-        ("flood by Links.send, both queues", None, lambda: flood_one_by_one(nodes, half, queueing="both").per_s),
+        ("push–pull gossip, uplink queue", 0.18, lambda: spread(PushPull(), nodes, items).per_s),
+        ("block relay, uplink queue", 0.18, lambda: spread(BlockRelay(), nodes, items).per_s),
+        ("GossipSub, uplink queue", 0.18, lambda: spread(GossipSub(), nodes, items).per_s),
+        ("flood by Links.send, uplink queue", 0.18, lambda: flood_one_by_one(nodes, half).per_s),
+        ("flood by Links.send, both queues", 0.13, lambda: flood_one_by_one(nodes, half, queueing="both").per_s),
     ]
     turns = alternating(repeats, lambda: bare_heap(nodes, heap_events), *(way for *_, way in ways))
     for which, (what, target, _) in enumerate(ways, 1):

@@ -307,8 +307,10 @@ class Processes:
             there = {int(name) for name in os.listdir("/proc") if name.isdecimal()}
         except OSError:  # not Linux
             return
-        for process_id in there - self._looked_at:
+        for process_id in sorted(there - self._looked_at):
             with contextlib.suppress(OSError):
+                if _parent(process_id) in jobs:  # not yet what it is to become: it looks like its parent
+                    continue
                 if "flwr-clientapp" in Path(f"/proc/{process_id}/cmdline").read_text(encoding="utf-8", errors="replace"):
                     environment = Path(f"/proc/{process_id}/environ").read_text(encoding="utf-8", errors="replace").split("\0")
                     home = next((entry for entry in environment if entry.startswith("FLWR_HOME=")), "")
@@ -374,6 +376,16 @@ def waited_s(process_id: int | str = "self") -> float:
         return int(Path(f"/proc/{process_id}/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
     except (OSError, IndexError):
         return 0.0
+
+
+def _parent(process_id: int) -> int:
+    """Whose child a process is.
+
+    Raises:
+        OSError: it has gone.
+    """
+    after_name = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    return int(after_name.split()[1])
 
 
 def _marked(mark: str) -> list[int]:

@@ -103,6 +103,7 @@ class Host:
 
         strand = AppStrand("ServerApp", director, main)
         executor: Executor = MessageExecutor(client_app, self.world.n, self.streams, self.run_config, self.work_flops)
+        trainer = None
         if isinstance(client_app, TaskClientApp):
             problem = self.problem()
             check_same(client_app, problem.task, self.streams.seed)
@@ -132,8 +133,8 @@ class Host:
                 # Clients see generators of their own, so the ones in place are the ServerApp's.
                 stack.enter_context(compat.rng_of(self.streams, "server_app").in_place())
             director.run()
-        if isinstance(executor, CohortExecutor):
-            self.ended(executor.trainer)
+        if trainer is not None:
+            self.ended(trainer)
 
 
 def _split(graph: sp.csr_array) -> list[np.ndarray]:

@@ -61,7 +61,6 @@ class Bulk(Occurrence):
         self._presence = Presence(nodes)
         self._boxes: list[Callable[[Arrivals], object]] = []
         self._departures = Departures(self._env, links, trace, self._presence, self._one)
-        nodes.on_offline.insert(0, lambda node, began_s: self._departures.left(node))
         self._wirings = 0
         self._queue_bytes = links.paths.queue_bytes if math.isfinite(links.paths.queue_bytes) else None
 
@@ -175,7 +174,6 @@ class Bulk(Occurrence):
         item: Any,
         *,
         longer_s: float = 0.0,
-        alone: bool = False,
     ) -> None:
         """Send to anybody, ``(m,)`` messages; those of one instant leave in the order given here.
 
@@ -191,16 +189,13 @@ class Bulk(Occurrence):
             kind: what the trace calls it.
             item: ``(m,)`` what they are about.
             longer_s: by how much each takes longer, such as for being looked at, seconds.
-            alone: whether the sender begins with such a message only when the one before has arrived; they have a queue of their
-                own then, of any length, and do not wait for others on their link. It means nothing where messages share rates,
-                nor for those that travel in chunks.
 
         Raises:
             ValueError: a time is neither now nor within the stretch that a mailbox is given.
             RuntimeError: a message arrives sooner than was promised; see :meth:`look_ahead`.
         """
         t_s, src, dst, item = np.asarray(t_s, float), np.asarray(src), np.asarray(dst), np.asarray(item)
-        self._out(box, t_s, src, dst, 0.0, 0, None, nbytes, kind, item, longer_s=longer_s, alone=alone)
+        self._out(box, t_s, src, dst, 0.0, 0, None, nbytes, kind, item, longer_s=longer_s)
 
     def later(self, box: int, t_s: np.ndarray, node: np.ndarray, kind: str, item: np.ndarray) -> None:
         """Remind nodes of something: an arrival from themselves at ``t_s``, which nothing but their absence prevents.
@@ -255,12 +250,11 @@ class Bulk(Occurrence):
         item: np.ndarray,
         *,
         longer_s: float = 0.0,
-        alone: bool = False,
     ) -> None:
         if not len(t_s):
             return
         sizes, code = np.asarray(nbytes, dtype=np.int64), self.kind(box, kind)
-        self._sendings.append(Sending(t_s, src, dst, base_s, link, item, sizes, code, box, longer_s, alone, 0, [wiring]))
+        self._sendings.append(Sending(t_s, src, dst, base_s, link, item, sizes, code, box, longer_s, 0, [wiring]))
         if not self._delivering:
             self._since_s = self._env._now
             self._send()

@@ -17,11 +17,16 @@ from decai_sim.world.links import LEAST_RTO_S, TABLE
 from decai_sim.world.sending import Relays, Sending
 from decai_sim.world.transfers import Transfer
 from decai_sim.world.turns import turns
+from decai_sim.world.walks import Walks
 
 if TYPE_CHECKING:
     from decai_sim.world.links import Links
     from decai_sim.world.presence import Presence
     from decai_sim.world.wiring import Wiring
+
+
+_UNWIRED = 1 << 40
+"""What in the places of links tells those apart that no wiring has prepared."""
 
 
 class Departures:
@@ -52,9 +57,11 @@ class Departures:
         self._singly = paths.queueing == "fair"
         self._queue_bytes = paths.queue_bytes if math.isfinite(paths.queue_bytes) else None
         self._chunk_bytes = links.chunk_bytes
-        self._alone_free_s = np.zeros(len(presence.here))
         # What has reached its receiver may still have to be sent again: by which way, is remembered then.
         self._remembers = links.both and self._queue_bytes is not None and paths.retransmit > 0
+        # Where losses come in bursts, those of a link that no wiring has prepared do, too.
+        start = lambda src, dst: (links.place.array(src, dst, _UNWIRED) * TABLE).astype(np.int64)  # noqa: E731
+        self._walks = Walks(start, len(presence.here), TABLE) if paths.loss is not None and paths.loss.memory else None
         self._ways: list[tuple[Wiring | None, float, bool]] = []
         self._way: dict[tuple[int, float, bool], int] = {}
 
@@ -64,10 +71,6 @@ class Departures:
             if not transfer.over:
                 box, _, _, _, item, _ = transfer.args
                 yield box, item
-
-    def left(self, node: int) -> None:
-        """Empty the queue of ``node`` for what it sends one at a time: it has gone."""
-        self._alone_free_s[node] = 0.0
 
     def places(self, m: int) -> np.ndarray:
         """``(m,)`` places among what happens at one instant."""
@@ -107,17 +110,9 @@ class Departures:
             sending, number = sending.those(here), number[here]
             if not len(sending):
                 return
-        place, alone = self._draws(sending), sending.alone
-        if self._chunk_bytes is not None and np.any(alone):
-            alone = np.logical_and(alone, sending.column("nbytes") <= self._chunk_bytes)
-        if isinstance(alone, np.ndarray):
-            for which in (~alone, alone):
-                if which.any():
-                    yield self._transmit(sending.those(which), number[which], place[which], alone=bool(alone[which][0]))
-        else:
-            yield self._transmit(sending, number, place, alone=alone)
+        yield self._transmit(sending, number, self._draws(sending))
 
-    def _transmit(self, sending: Sending, number: np.ndarray, place: np.ndarray, *, alone: bool) -> np.ndarray:
+    def _transmit(self, sending: Sending, number: np.ndarray, place: np.ndarray) -> np.ndarray:
         links = self._links
         latency = self._latency(sending, place)
         dies = links.lost[place] | (latency == np.inf)
@@ -127,33 +122,26 @@ class Departures:
         t_s, src, dst, size = sending.t_s, sending.src, sending.dst, sending.column("nbytes")
         if self._chunk_bytes is not None:
             size = np.minimum(size, self._chunk_bytes)
-        both = links.both and not alone  # it has to queue at the receiver too
+        both = links.both  # they have to queue at their receivers too
         s_per_byte = links.up_s[src]
         own = size * s_per_byte
         wide = own if both else np.maximum(own, size * links.down_s[dst])
-        if alone:
-            if links.capacities is not None:
-                wide = np.maximum(wide, size * links.capacities.s_per_byte[self._slots(sending)])
-            held_s = wide + np.where(latency == np.inf, sending.base_s, latency)
-            begins = start = turns(t_s, held_s, src, self._alone_free_s)
-            out = start + wide
-        else:
-            longest_s = None if self._queue_bytes is None else self._queue_bytes * s_per_byte
-            start = turns(t_s, own, src, links.upload_free_s, longest_s)
-            if longest_s is not None and np.isnan(start).any():
-                enters = ~np.isnan(start)
-                self._drop(sending.those(~enters), number[~enters], place[~enters])
-                sending, number, place = sending.those(enters), number[enters], place[enters]
-                latency, dies, start, size, wide = (column[enters] for column in (latency, dies, start, size, wide))
-                t_s = sending.t_s
-                if not len(t_s):
-                    return entries(t_s=t_s)
-            begins, out = start, start + wide
-            if links.capacities is not None:
-                slot = self._slots(sending)
-                passing_s = size * links.capacities.s_per_byte[slot]
-                begins = turns(start, passing_s, slot, links.capacities.free_s)
-                out = np.maximum(out, begins + passing_s)
+        longest_s = None if self._queue_bytes is None else self._queue_bytes * s_per_byte
+        start = turns(t_s, own, src, links.upload_free_s, longest_s)
+        if longest_s is not None and np.isnan(start).any():
+            enters = ~np.isnan(start)
+            self._drop(sending.those(~enters), number[~enters], place[~enters])
+            sending, number, place = sending.those(enters), number[enters], place[enters]
+            latency, dies, start, size, wide = (column[enters] for column in (latency, dies, start, size, wide))
+            t_s = sending.t_s
+            if not len(t_s):
+                return entries(t_s=t_s)
+        begins, out = start, start + wide
+        if links.capacities is not None:
+            slot = self._slots(sending)
+            passing_s = size * links.capacities.s_per_byte[slot]
+            begins = turns(start, passing_s, slot, links.capacities.free_s)
+            out = np.maximum(out, begins + passing_s)
         self._trace.many_waited(sending.code, start - t_s)
         reaches = (begins if both else out) + latency
         self._keep_promises(sending, reaches)
@@ -192,6 +180,10 @@ class Departures:
         paths, place = self._links.paths, self._links.place
         which: Any = slice(None) if len(sending.wirings) == 1 else sending.wiring == sending.wirings.index(None)
         src, dst, t_s, item, code = sending.src[which], sending.dst[which], sending.t_s[which], sending.item[which], sending.code
+        base_s = paths.bases_s(src, dst)
+        if self._walks is not None:
+            self._found(sending, which, base_s, np.zeros(len(src), dtype=np.int64))  # until they leave
+            return
         # By the kind's name: its code depends on what the trace has been told of before.
         if isinstance(code, int):
             named: Any = crc32(self.names[code].encode())
@@ -200,8 +192,11 @@ class Departures:
             kinds = list(self.names)
             of_codes[kinds] = [crc32(self.names[kind].encode()) for kind in kinds]
             named = of_codes[code[which]]
-        base_s = paths.bases_s(src, dst)
         places = (place.array(src, dst, item, named, np.ascontiguousarray(t_s).view(np.int64)) * TABLE).astype(np.int64)
+        self._found(sending, which, base_s, places)
+
+    @staticmethod
+    def _found(sending: Sending, which: Any, base_s: np.ndarray, places: np.ndarray) -> None:
         if isinstance(which, slice):
             sending.base_s, sending.link = base_s, places
         else:
@@ -235,13 +230,17 @@ class Departures:
         """Where in the tables of jitter and loss each of them is found."""
         if len(sending.wirings) == 1:
             wiring = sending.wirings[0]
+            if wiring is None and self._walks is not None:
+                sending.link = self._walks.advance(sending.src, sending.dst)
             alike: np.ndarray = sending.link if wiring is None else wiring.advance(sending.link)
             return alike
         places: np.ndarray = sending.link.copy()
         for i, wiring in enumerate(sending.wirings):
+            mine = sending.wiring == i
             if wiring is not None:
-                mine = sending.wiring == i
                 places[mine] = wiring.advance(sending.link[mine])
+            elif self._walks is not None:
+                sending.link[mine] = places[mine] = self._walks.advance(sending.src[mine], sending.dst[mine])
         return places
 
     def _slots(self, sending: Sending) -> np.ndarray:
@@ -275,10 +274,15 @@ class Departures:
             return
         for head, at_s in zip(heads.tolist(), t_s.tolist(), strict=True):
             one = dict(zip(heads.dtype.names or (), head, strict=True))
-            wiring, *how = self._ways[one["via"]]
-            said = (one[name] for name in ("number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"))
-            transfer = self._transfer(*said, *how)
-            cursors, link = ([one["link"]], 0) if wiring is None else (wiring.cursor, one["link"])
+            wiring, longer_s, relayed = self._ways[one["via"]]
+            if wiring is None:
+                cursors, link = [one["link"]], 0
+                base_s = float(self._links.paths.bases_s(np.array([one["src"]]), np.array([one["dst"]]))[0])
+            else:
+                cursors, link, base_s = wiring.cursor, one["link"], float(wiring.base_s[one["link"]])
+            names = "number", "sent_s", "src", "dst", "nbytes", "kind", "item", "box"
+            said = [*(one[name] for name in names), base_s, longer_s, relayed]
+            transfer = self._transfer(*said)
             self._links.again(transfer, cursors, link, one["out_s"], queued=True, least_s=at_s + LEAST_RTO_S)
 
     def _remembered(self, sending: Sending) -> np.ndarray:
@@ -324,7 +328,7 @@ class Departures:
             yield transfer, ([int(place[i])], 0) if wiring is None else (wiring.cursor, int(sending.link[i]))
 
     def _transfers(self, sending: Sending, number: np.ndarray) -> Iterator[tuple[Transfer, Wiring | None]]:
-        names = "t_s", "src", "dst", "nbytes", "code", "item", "box", "longer_s"
+        names = "t_s", "src", "dst", "nbytes", "code", "item", "box", "base_s", "longer_s"
         relayed = self._relayed(sending) if self._links.tamper_relayed else np.zeros(len(sending), dtype=bool)
         columns = number, *(sending.column(name) for name in names), relayed, sending.column("wiring")
         for *said, wiring in zip(*(column.tolist() for column in columns), strict=True):
@@ -340,11 +344,13 @@ class Departures:
         code: int,
         item: int,
         box: int,
+        base_s: float,
         longer_s: float,
         relayed: bool,
     ) -> Transfer:
         args = box, src, dst, nbytes, item, code
         kind = self.names[code]
         transfer = Transfer(self._links, number, sent_s, src, dst, nbytes, code, kind, self._arrived, args, longer_s, relayed)
+        transfer.base_s = base_s  # the very same: for one link it is computed in another way, to other last bits
         self._single.add(transfer)
         return transfer

@@ -242,7 +242,6 @@ class Links:
     def _taken_over(self, transfer: Transfer, cursors: Any, link: int, queued: bool) -> Travelling:
         transfer.session = self._nodes.session[transfer.src]
         transfer.cursors, transfer.link, transfer.queued = cursors, link, queued
-        transfer.base_s = self.paths.base_s(transfer.src, transfer.dst)
         if self.chunk_bytes is None or transfer.nbytes <= self.chunk_bytes:
             return transfer
         transfer.waiting, transfer.missing = transfer.nbytes - self.chunk_bytes, transfer.nbytes

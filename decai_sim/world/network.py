@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 
 from decai_sim.component import Component, field_of, parse
+from decai_sim.errors import ScenarioError
 from decai_sim.world import latency as latency
 from decai_sim.world import link_rates as link_rates
 from decai_sim.world import loss as loss
@@ -187,6 +188,19 @@ LinkRatesField = Annotated[
 """One capacity for all links, or a model of the link_rates family in any of the forms that ``parse`` takes."""
 
 
+_EACH: TypeAdapter[tuple[float, ...]] = TypeAdapter(tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...])
+
+
+def _rates(value: Any) -> float | tuple[float, ...] | None:
+    if value is None:
+        return None
+    return _EACH.validate_python(tuple(value)) if isinstance(value, list | tuple) else _BPS.validate_python(value)
+
+
+RatesField = Annotated[float | tuple[float, ...] | None, Gt(0), PlainValidator(_rates)]  # Gt is for widgets
+"""One rate for all nodes, or each node's, bits per second."""
+
+
 class Internet(Network):
     """Nodes spread over world regions: measured latencies and access rates between them.
 
@@ -204,7 +218,8 @@ class Internet(Network):
 
     Attributes:
         regions: which table says where nodes are: ``bitcoin-2019``, ``bitcoin-2015`` or ``aws``.
-        upload_bps: one upload rate for all nodes, bits per second; None: by region and device; give one on the table ``aws``.
+        upload_bps: one upload rate for all nodes, or a list of each node's, bits per second; None: by region and device; give one
+            on the table ``aws``.
         download_bps: likewise for download.
         jitter: mean jitter as a share of the link's latency; above 0, since no real path repeats itself exactly.
         loss: probability that a message never arrives, or a model of the loss family.
@@ -237,8 +252,8 @@ class Internet(Network):
     )
 
     regions: Table = "bitcoin-2019"
-    upload_bps: float | None = Field(default=None, gt=0)
-    download_bps: float | None = Field(default=None, gt=0)
+    upload_bps: RatesField = None
+    download_bps: RatesField = None
     jitter: float = Field(default=0.1, gt=0, le=10)
     loss: LossField = Field(default=0.0)
     server_region: Literal[_Six, _Aws] | None = None
@@ -280,6 +295,10 @@ class Internet(Network):
             self.latency.check(n, REGIONS[self.regions].names)
         if isinstance(self.link_bps, LinkRates):
             self.link_bps.check(n)
+        for name in ("upload_bps", "download_bps"):
+            rates = getattr(self, name)
+            if isinstance(rates, tuple) and len(rates) != n:
+                raise ScenarioError(f"network.{name}: {len(rates)} rates are not allowed for {n} nodes: give one each")
 
     def paths(self, device_upload_bps: np.ndarray, device_download_bps: np.ndarray, streams: Streams) -> Paths:
         """Paths with latencies and rates by region."""
@@ -292,9 +311,13 @@ class Internet(Network):
         server = table.names.index(self.server_region or table.server)
         names = np.array(table.names)[np.append(region, server)]
 
-        def rates(fixed: float | None, by_region_mbps: tuple[float, ...] | None, by_device: np.ndarray) -> np.ndarray:
+        self.check(n)
+
+        def rates(
+            fixed: float | tuple[float, ...] | None, by_region_mbps: tuple[float, ...] | None, by_device: np.ndarray
+        ) -> np.ndarray:
             if fixed:
-                of_nodes = np.full(n, fixed)
+                of_nodes = np.broadcast_to(np.asarray(fixed, dtype=float), n)
             elif by_region_mbps is None:
                 of_nodes = by_device
             else:

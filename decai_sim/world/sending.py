@@ -58,7 +58,6 @@ class Sending:
     code: Any
     box: Any
     longer_s: Any
-    alone: Any
     wiring: Any
     """Which of ``wirings``."""
     wirings: list[Wiring | None]

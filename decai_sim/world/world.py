@@ -38,6 +38,10 @@ _VARIES = 1 << 32
 """Numbers of wirings from here on are those of time-varying topologies."""
 
 
+_SNAPSHOTS = 100
+"""Of so many graphs of a time-varying topology it is known afterwards what they were."""
+
+
 class World:
     """Everything that happens in virtual time, for ``n`` nodes and a server.
 
@@ -84,6 +88,7 @@ class World:
         self._wiring: Wiring | None = None
         self._renewed = 0  # the number of the latest graph, where they change
         self._in_use = False
+        self._past: list[tuple[float, Callable[[], sp.csr_array]]] = []
         self.trace = Trace()
         self.clock = Clock()
         self.devices = devices.assign(n, streams)
@@ -174,6 +179,7 @@ class World:
         self._in_use = True
         if self._varies and self.overlay is not None:
             self.bulk.look_ahead(self.paths.least_s())  # anybody may be linked to anybody, in some round
+            self._past.append((self.clock.now, self._make))
             self.overlay.start()
 
     def relink(self, make: Callable[[], sp.csr_array], number: int) -> None:
@@ -185,6 +191,32 @@ class World:
         """
         self._make, self._renewed = make, number
         self._contacts = self._graph = self._wiring = None
+        self._past.append((self.clock.now, make))
+        if len(self._past) > 2 * _SNAPSHOTS:
+            del self._past[1::2]
+
+    def past_links(self, most: int = 4_000_000) -> list[tuple[float, sp.csr_array]]:
+        """What a time-varying topology's links were in the course of a run, and from when on; thinned out evenly.
+
+        Args:
+            most: how many links all graphs may have together, in each direction; at least one graph is given.
+
+        Returns:
+            Times, virtual seconds, ascending, and adjacency matrices with what :meth:`rewire` made of them; none where links have
+            not changed.
+        """
+        past = self._past
+        if not past:
+            return []
+        first = past[0][1]().nnz
+        step = max(1, math.ceil(len(past) * first / most), math.ceil(len(past) / _SNAPSHOTS))
+        found = []
+        for t_s, make in past[::step]:
+            graph = make()
+            for change in self._changes:
+                graph = change(graph)
+            found.append((t_s, graph))
+        return found
 
     def rewire(self, change: Callable[[sp.csr_array], sp.csr_array]) -> None:
         """Change who is wired to whom.

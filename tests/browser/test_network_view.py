@@ -315,6 +315,8 @@ def test_the_table_says_what_python_says(page: Page, show: Callable[[NetworkView
     page.get_by_role("button", name="Table").click()
     found: list[list[str]] = []
     for _ in range(3):
+        # The page of the table that begins where the last one ended: it is drawn a moment after the click.
+        expect(page.locator(".dn-table tbody tr").first).to_have_attribute("data-node", str(len(found)))
         found += [row.split("\t") for row in page.locator(".dn-table tbody tr").all_inner_texts()]
         page.get_by_role("button", name="Next").click()
     expected = view.table()

@@ -412,7 +412,7 @@ def test_what_misses_the_deadline_is_let_go(serve: Serve) -> None:
     initial, deadline_s = ds.flower.initial_model(scenario.task, 0, 20), [3600.0]
 
     def work(grid: Any) -> tuple[list[int], list[int], int]:
-        store = grid._executor._trainer.store
+        store = grid._executor.trainer.store
         content = RecordDict({"arrays": initial, "config": ConfigRecord({"server-round": 1, "local-epochs": 2})})
         replied, left = [], []
         for _ in range(3):

@@ -42,12 +42,26 @@ def test_the_names_fixed_by_the_design_are_there_and_say_their_source() -> None:
         assert one.statement.endswith(".")
 
 
-@pytest.mark.parametrize("name", ["spectral-gap", "one-peer-exponential", "percolation", "max-min-fairness"])
+CHEAP = {
+    "spectral-gap": 20,
+    "one-peer-exponential": 5,
+    "percolation": 5,
+    "max-min-fairness": 5,
+    "gossip-rounds": 6,
+    "swim-detection": 5,
+    "weibull-sessions": 12,
+    "queueing-delay": 4,
+    "bitcoin-propagation": 2,
+}
+"""Claims that take seconds, and how many figures of each are judged at least."""
+
+
+@pytest.mark.parametrize("name", CHEAP)
 def test_cheap_claims_hold(name: str) -> None:
     found = claims()[name].rows("smoke")
     assert [row.name for row in found if row.meets is False] == []
     judged = [row for row in found if row.meets is not None]
-    assert len(judged) >= 5
+    assert len(judged) >= CHEAP[name]
     assert len({row.name for row in found}) == len(found)
     for row in judged:
         assert row.source

@@ -40,7 +40,7 @@ class Plain:
         self.departures: list[list[float]] = [[] for _ in range(n)]
         self.uploads = [simpy.Resource(self.env) for _ in range(n)]
         self.downloads = [simpy.Resource(self.env) for _ in range(n)]
-        self.links: dict[tuple[int, int], simpy.Resource] = {}
+        self.links: list[dict[int, simpy.Resource]] = [{} for _ in range(n)]  # by receiver
         self.backlog: dict[simpy.Resource, float] = {}  # when what is in a queue will have passed
         self.table: list[list[Any]] = []
         self.bytes_up, self.bytes_down = [0] * n, [0] * n
@@ -58,7 +58,7 @@ class Plain:
                 self.departures[node].append(self.env.now)
                 # Whatever waits goes on waiting in queues that nobody uses any more.
                 self.uploads[node], self.downloads[node] = simpy.Resource(self.env), simpy.Resource(self.env)
-                self.links = {ends: link for ends, link in self.links.items() if ends[0] != node}
+                self.links[node] = {}
             self.online[node] = not self.online[node]
 
     def send(self, src: int, dst: int, nbytes: int, kind: str, deliver: Callable[..., object], *args: Any) -> None:
@@ -109,7 +109,7 @@ class Plain:
             latency += self.hold_up(src, dst, kind)
             lost = lost or self.cut(src, dst) or latency == math.inf
             up, down, link = (8 * size / bps for bps in (self.up[src], self.down[dst], self.carries(src, dst)))
-            queue = self.uploads[src]
+            queue, ways = self.uploads[src], self.links[src]
             if self.is_full(queue, self.up[src]):
                 if attempt == self.retransmit:
                     row[-1] = "lost"
@@ -126,7 +126,7 @@ class Plain:
             width = up if self.both else max(up, down)
             if link:
                 # Onto the link as soon as it is free: its bytes follow each other there while the sender's queue goes on.
-                way = self.links.setdefault((src, dst), simpy.Resource(env))
+                way = ways.setdefault(dst, simpy.Resource(env))
                 on_link = way.request()
                 yield on_link
                 env.process(self.occupy(way, on_link, link))

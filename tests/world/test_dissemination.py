@@ -245,6 +245,43 @@ def test_blocks_are_sent_one_at_a_time_or_as_fast_as_the_link_allows() -> None:
     assert times(one_at_a_time=False) == pytest.approx([0, 5, 7, 9], abs=1e-4)
 
 
+def star_of_blocks(w: World, until_s: float = 100, **how: Any) -> list[float]:
+    """When the three neighbours of node 0 have 1 MB of its: 2 s to send at 4 Mbit/s, 1 s on the way."""
+    relay = BlockRelay(control_bytes=1, processing_s=0, **how)
+    return sorted(published(w, relay, until_s, 0, nbytes=1_000_000).delays_s(0)[1:].tolist())
+
+
+def test_a_flooded_uplink_holds_up_blocks_that_are_sent_one_at_a_time() -> None:
+    w = steady(4, Given.of(nx.star_graph(3)), bps=4e6)
+    w.clock.at(1.5, w.links.occupy, 0, 5_000_000)  # 10 s of the upload queue, after the announcements and before the requests
+    assert star_of_blocks(w) == pytest.approx([11.5 + 3, 11.5 + 6, 11.5 + 9], abs=1e-3)
+
+
+@pytest.mark.parametrize(("options", "last_s"), [({"queueing": "fair"}, 11), ({"queueing": "both"}, 11), ({"link_bps": 2e6}, 17)])
+def test_blocks_are_sent_one_at_a_time_whatever_queues_there_are(options: dict[str, Any], last_s: float) -> None:
+    # At 2 Mbit/s a link takes 4 s, 5 s with the way.
+    each = 5 if "link_bps" in options else 3
+    w = steady(4, Given.of(nx.star_graph(3)), bps=4e6, **options)
+    assert star_of_blocks(w) == pytest.approx([last_s - 2 * each, last_s - each, last_s], abs=1e-3)
+
+
+def test_a_block_that_does_not_arrive_holds_the_next_one_up_for_a_while_only() -> None:
+    away = Absences({2: [2.5]})  # it goes when it has asked
+    network = Wires([4e6] * 5, FAST[:5], lambda a, b: 0.9 if {a, b} == {0, 2} else 1.0)
+    w = world(4, network=network, churn=away, topology=Given.of(nx.star_graph(3)))
+    assert star_of_blocks(w, timeout_s=20.0)[:2] == pytest.approx([1.8 + 20 + 3, 1.8 + 20 + 6], abs=1e-3)
+
+
+def test_who_comes_back_has_forgotten_what_waited_to_be_sent() -> None:
+    away = Absences({0: [3.0, 1.0]})  # while it sends the first of three
+    w = world(4, network=Wires([4e6] * 5, FAST[:5], 1.0), churn=away, topology=Given.of(nx.star_graph(3)))
+    spread = BlockRelay(control_bytes=1, processing_s=0, timeout_s=10.0).start(w)
+    spread.publish(0, 1_000_000)
+    w.run(100)
+    # Asked again 10 s after their first requests at 1 s, which come in at 12 s.
+    assert sorted(spread.delays_s(0)[1:]) == pytest.approx([15, 18, 21], abs=1e-3)
+
+
 def test_everybody_asks_once_however_many_announce() -> None:
     w = steady(30, Given.of(nx.complete_graph(30)))
     published(w, BlockRelay(), 100, 0)

@@ -384,6 +384,29 @@ def test_a_flood_delays_others_by_hand() -> None:
     assert [(t, detail) for t, _, detail in notes(w)] == [(10.0, "flood of 1"), (20.0, "end of the flood of 1")]
 
 
+@pytest.mark.parametrize("queueing", ["both", "fair"])
+def test_a_flood_fills_download_queues_where_there_are_any(queueing: str) -> None:
+    # 10 s worth of junk for the receiver, in one piece, just before 1 MB is sent to it at 8 Mbit/s.
+    network = Wires([math.inf] * 4, [8e6] * 4, queueing=queueing)
+    flood = DoS(nodes=[1], rate_bps=80e6, at_s=1, for_s=1, tick_s=1)
+    w, arrived = struck(world(3, network=network), flood), []
+    w.clock.at(1.2, w.links.send, 0, 1, 1_000_000, "x", lambda: arrived.append(w.clock.now))
+    w.clock.at(1.2, w.links.send, 0, 2, 1_000_000, "x", lambda: arrived.append(w.clock.now))
+    w.run()
+    # In a queue it waits until 11 s; side by side both get half: 2 s for the message.
+    assert arrived == pytest.approx([2.2, 12.0 if queueing == "both" else 3.2])
+
+
+def test_floods_and_slow_links_that_could_do_nothing_are_refused() -> None:
+    free = world(3, network=Wires([math.inf] * 4, [8e6] * 4, 0.1))
+    with pytest.raises(ScenarioError, match="no queue of these nodes could fill"):
+        DoS(nodes=[0]).install(free)
+    some = world(3, network=Wires([math.inf, 8e6, 8e6, 8e6], [math.inf, 8e6, 8e6, 8e6]))
+    SlowLinks(nodes=[1]).install(some)
+    with pytest.raises(ScenarioError, match=r"factor: 10\.0 is not allowed"):
+        SlowLinks(nodes=[0]).install(some)
+
+
 def test_a_flood_below_the_rate_leaves_the_rest() -> None:
     # Junk takes 4 of 8 Mbit/s: twenty messages of 100 kB, in ticks that are short beside them, take about twice 2 s.
     w = struck(world(2, network=Wires([8e6] * 3, [math.inf] * 3)), DoS(nodes=[0], rate_bps=4e6, for_s=100, tick_s=0.01))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 import decai_sim as ds
-from decai_sim.errors import explain
+from decai_sim.errors import ScenarioError, explain
 from decai_sim.seeding import Streams
 from decai_sim.world import Ideal, Internet, link_rates
 from decai_sim.world.latency import Geographic, Lognormal, RegionMatrix
@@ -202,3 +202,16 @@ def test_what_is_wrong_is_said_in_one_line(fields: dict[str, Any], message: str)
     with pytest.raises(ValidationError) as caught:
         ds.Scenario(network={"kind": "internet", **fields})
     assert explain(caught.value).startswith(message)
+
+
+def test_every_node_can_be_given_rates_of_its_own() -> None:
+    mine = Internet(upload_bps=[1e6, 2e6, 3e6], download_bps=(5e6, 5e6, 9e6))
+    caps = np.full(3, np.inf)
+    paths = mine.paths(caps, caps, Streams(1))
+    assert paths.upload_bps.tolist() == [1e6, 2e6, 3e6, 1e9]
+    assert paths.download_bps.tolist() == [5e6, 5e6, 9e6, 1e9]
+    assert Internet.model_validate(mine.model_dump()) == mine
+    with pytest.raises(ScenarioError, match=r"network\.upload_bps: 3 rates are not allowed for 4 nodes"):
+        mine.check(4)
+    with pytest.raises(ValidationError, match=r"download_bps"):
+        Internet(download_bps=[1e6, 0.0])

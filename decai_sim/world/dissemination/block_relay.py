@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,7 +28,8 @@ class BlockRelay(Dissemination):
     Attributes:
         processing_s: how long a node looks at a message before it answers, seconds.
         control_bytes: size of an INV or a GETDATA.
-        one_at_a_time: whether a node begins to send a block only when the one before has arrived.
+        one_at_a_time: whether a node begins to send a block only when the one before has arrived, or has not within
+            ``timeout_s``; until then it does not enter the node's upload queue, and what else the node sends goes ahead.
         timeout_s: how long a node waits for what it has asked for, seconds.
 
     Example:
@@ -49,7 +51,8 @@ class BlockRelay(Dissemination):
         """Nobody has asked for anything."""
         import numpy as np
 
-        at.state = _Asked(np.full(at.reached_s.shape, -np.inf), np.full(at.reached_s.shape, -1, dtype=np.int32))
+        shape = at.reached_s.shape
+        at.state = _State(np.full(shape, -np.inf), np.full(shape, -1, dtype=np.int32), _Uploads(at, self.timeout_s))
 
     def spread(self, at: Spread, t_s: np.ndarray, nodes: np.ndarray, items: np.ndarray, came_from: np.ndarray) -> None:
         """Announce to all neighbours but one."""
@@ -60,19 +63,21 @@ class BlockRelay(Dissemination):
         """Take in blocks; ask for what is announced; answer requests."""
         import numpy as np
 
+        state: _State = at.state
         names = "block", "inv", "getdata", "remind"
         blocks, announced, requests, reminders = (arrivals[arrivals.kind == at.kind(name)] for name in names)
         at.pass_on(blocks)
-        asked: _Asked = at.state
         if len(announced):
-            asked.other[announced.item, announced.dst] = announced.src
+            state.other[announced.item, announced.dst] = announced.src
             self._ask(at, announced)
         if len(reminders):
-            reminders.src = asked.other[reminders.item, reminders.dst].astype(np.int64)
+            reminders.src = state.other[reminders.item, reminders.dst].astype(np.int64)
             self._ask(at, reminders)
-        if len(requests):
-            t_s, src, dst, items = requests.t_s, requests.dst, requests.src, requests.item
-            at.send(t_s, src, dst, at.nbytes(items), "block", items, alone=self.one_at_a_time)
+        if self.one_at_a_time:
+            state.uploads.arrived(arrivals)
+        elif len(requests):
+            items = requests.item
+            at.send(requests.t_s, requests.dst, requests.src, at.nbytes(items), "block", items)
 
     def _ask(self, at: Spread, announced: Arrivals) -> None:
         """Ask for what one neither has nor is waiting for."""
@@ -92,8 +97,66 @@ class BlockRelay(Dissemination):
 
 
 @dataclass
-class _Asked:
+class _State:
     asked_s: np.ndarray
     """``(items, n)`` when each node last asked for each item."""
     other: np.ndarray
     """``(items, n)`` who was the last to announce it to each node."""
+    uploads: _Uploads
+
+
+class _Uploads:
+    """The blocks that nodes have been asked for, each node's one after the other."""
+
+    def __init__(self, at: Spread, timeout_s: float) -> None:
+        self._at, self._timeout_s = at, timeout_s
+        self._under_way: dict[int, tuple[int, int, int, int]] = {}  # by sender: in which session, to whom, what, how manieth
+        self._waiting: dict[int, deque[tuple[int, int]]] = {}
+        self._begun = 0
+        self._out: list[tuple[float, int, int, int]] = []
+
+    def arrived(self, arrivals: Arrivals) -> None:
+        """Begin what can be begun, in order of time: requests come, blocks arrive, blocks are given up."""
+        import numpy as np
+
+        at = self._at
+        block, request, overdue = (at.kind(name) for name in ("block", "getdata", "overdue"))
+        some = arrivals[np.isin(arrivals.kind, (block, request, overdue))]
+        columns = (some.t_s, some.kind, some.src, some.dst, some.item)
+        for t_s, kind, src, dst, item in zip(*(column.tolist() for column in columns), strict=True):
+            if kind == request:
+                self._asked(t_s, dst, src, item)
+            elif kind == block and self._under_way.get(src, ())[1:3] == (dst, item):
+                self._next(t_s, src)
+            elif kind == overdue and self._under_way.get(dst, ())[3:] == (item,):
+                self._next(t_s, dst)
+        out, self._out = self._out, []
+        if out:
+            t_s, src, dst, items = (np.array(column) for column in zip(*out, strict=True))
+            at.send(t_s, src, dst, at.nbytes(items), "block", items)
+            first = self._begun - len(out)
+            at.remind(t_s + self._timeout_s, src, "overdue", first + np.arange(len(out)))
+
+    def _asked(self, t_s: float, node: int, other: int, item: int) -> None:
+        under_way = self._under_way.get(node)
+        if under_way is not None and under_way[0] != self._at.world.nodes.session[node]:
+            del self._under_way[node]  # it has gone meanwhile, and what waited with it
+            self._waiting.pop(node, None)
+            under_way = None
+        if under_way is None:
+            self._begin(t_s, node, other, item)
+        else:
+            self._waiting.setdefault(node, deque()).append((other, item))
+
+    def _next(self, t_s: float, node: int) -> None:
+        session = self._under_way.pop(node)[0]
+        waiting = self._waiting.get(node)
+        if waiting and session == self._at.world.nodes.session[node]:
+            self._begin(t_s, node, *waiting.popleft())
+        else:
+            self._waiting.pop(node, None)
+
+    def _begin(self, t_s: float, node: int, other: int, item: int) -> None:
+        self._under_way[node] = (self._at.world.nodes.session[node], other, item, self._begun)
+        self._begun += 1
+        self._out.append((t_s, node, other, item))

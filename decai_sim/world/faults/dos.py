@@ -49,6 +49,12 @@ class DoS(Targeted, kind="dos"):
         if world.paths.instant:
             raise ScenarioError("kind: 'dos' is not allowed: this network has no queues that could fill")
         chosen = self.chosen(world, number)
+        links, both_too = world.links, world.paths.queueing != "uplink"
+        if not any(links.up_s[node] or (both_too and links.down_s[node]) for node in chosen):
+            raise ScenarioError(
+                "kind: 'dos' is not allowed: no queue of these nodes could fill, their rates know no limit; give the network "
+                "upload_bps"
+            )
         ticks = math.ceil(self.for_s / self.tick_s)
         nbytes = self.rate_bps / 8 * self.for_s / ticks
 

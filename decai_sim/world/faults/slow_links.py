@@ -46,7 +46,9 @@ class SlowLinks(Targeted):
     def install(self, world: World, number: int = 0) -> None:
         if world.paths.instant:
             raise ScenarioError("kind: 'slow_links' is not allowed: this network has neither latencies nor rates")
-        chosen, effects = self.chosen(world, number), Effects.of(world)
+        chosen, effects, links = self.chosen(world, number), Effects.of(world), world.links
+        if self.lag == 1 and not any(links.up_s[node] or links.down_s[node] for node in chosen):
+            raise ScenarioError(f"factor: {self.factor} is not allowed: these nodes' rates know no limit; give a lag")
 
         def begin() -> None:
             note(world, f"slow links of {len(chosen)}")

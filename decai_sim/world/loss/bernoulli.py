@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ class Bernoulli(Loss):
         >>> float(Bernoulli(p=0.1).table(100_000, np.random.default_rng(0)).mean().round(2))
         0.1
     """
+
+    memory: ClassVar[bool] = False
 
     p: float = Field(default=0.01, ge=0, lt=1)
 

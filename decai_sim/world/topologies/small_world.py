@@ -63,7 +63,7 @@ class SmallWorld(Topology):
         far = (near + np.repeat(np.arange(1, self.degree // 2 + 1), n)) % n
         moved = generator.random(len(near)) < self.rewire
         codes = wiring.codes_of(near, far)
-        targets = wiring.partners(n, near[moved], np.sort(codes[~moved]), generator, codes[moved])
+        targets = wiring.partners(n, near[moved], np.sort(codes[~moved], kind="stable"), generator, codes[moved])
         a, b = near[moved][targets >= 0], targets[targets >= 0]
         matrix = wiring.from_links(n, np.concatenate([near[~moved], a]), np.concatenate([far[~moved], b]))
         lost = int((targets < 0).sum())

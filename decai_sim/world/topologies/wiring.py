@@ -63,7 +63,7 @@ def _apart(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _from_codes(n: int, codes: Array) -> sp.csr_array:
-    codes = np.sort(codes)
+    codes = np.sort(codes, kind="stable")  # mostly in stretches that ascend already
     new = codes[1:] != codes[:-1]
     if not new.all():
         codes = codes[np.append(True, new)]
@@ -172,7 +172,7 @@ def merge(ascending: Array, codes: Array) -> Array:
     if len(codes) < len(ascending) // 100:
         codes = np.sort(codes)
         return np.insert(ascending, np.searchsorted(ascending, codes), codes)
-    return np.sort(np.concatenate([ascending, codes]))
+    return np.sort(np.concatenate([ascending, np.sort(codes)]), kind="stable")
 
 
 def partners(n: int, sources: Array, taken: Array, generator: np.random.Generator, given_up: Array | None = None) -> Array:
