@@ -266,6 +266,81 @@ def test_wrong_churn_is_found() -> None:
 
 
 @pytest.mark.usefixtures("_registry")
+def test_wrong_attacks_are_found() -> None:
+    class Wrong(ds.attacks.UpdateAttack, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def __call__(self, honest: torch.Tensor, n_byzantine: int, generator: Any, view: Any = None) -> torch.Tensor:
+            if self.how == "nan":
+                return honest.new_full((n_byzantine, honest.shape[1]), torch.nan)
+            if self.how == "few":
+                return honest[:1]
+            if self.how == "writes" and view is not None and view.past is not None:
+                view.past.zero_()
+            return honest.new_zeros(n_byzantine, honest.shape[1])
+
+        def claims(self, num_examples: int) -> int:
+            return -1 if self.how == "claims" else num_examples
+
+    for how, message in (
+        ("nan", "not finite"),
+        ("few", "returns (1, 11) instead of (3, 11)"),
+        ("writes", "writes to its arguments"),
+        ("claims", "claims -1 samples"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+    class Tame(Wrong, kind="tame"):
+        __doc__ = CARD
+        finite = False
+
+    assert "finite, though it says finite = False" in complaint(Tame(how="right"))
+
+    class Backdoor(ds.attacks.BadNets, kind="backdoor"):
+        __doc__ = CARD
+        how: str
+
+        def poison(self, x: Any, y: Any, generator: Any) -> Any:
+            x_new, y_new = super().poison(x, y, generator)
+            return (x_new[1:], y_new[1:]) if self.how == "fewer" else (x_new, y_new)
+
+        def goal(self, x: Any, y: Any) -> Any:
+            shown, wanted, which = super().goal(x, y)
+            return shown, y if self.how == "right" else wanted, which.float() if self.how == "weights" else which
+
+    for how, message in (
+        ("fewer", "changes the number of samples"),
+        ("right", "right as they are"),
+        ("weights", "its goal has samples of another shape or dtype"),
+    ):
+        assert message in complaint(Backdoor(how=how))
+
+    class Peer(ds.attacks.PeerAttack, kind="peer"):
+        __doc__ = CARD
+        how: str
+
+        def to_neighbour(self, own: Any, models: Any, weights: Any, attackers: float, generator: Any) -> Any:
+            if self.how == "random":
+                return torch.rand(own.shape, dtype=own.dtype)
+            return models if self.how == "shape" else None
+
+        def claims_degree(self, degree: int) -> int:
+            return 0
+
+    for how, message in (("shape", "another shape"), ("random", "global random state"), ("degree", "claims 0 neighbours")):
+        assert message in complaint(Peer(how=how))
+
+    class Restless(ds.attacks.IPM, kind="restless"):
+        __doc__ = CARD
+
+        def active(self, server_round: int) -> bool:
+            return server_round % 2 == 0
+
+    assert "attacks and poisons in different rounds" in complaint(Restless(data={"kind": "label_flip"}))
+
+
+@pytest.mark.usefixtures("_registry")
 def test_wrong_adversaries_are_found() -> None:
     drawn = np.random.default_rng(0)  # not the world's
 

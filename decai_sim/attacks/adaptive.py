@@ -60,8 +60,12 @@ class Adaptive(UpdateAttack):
             if self.perturbation not in ("any", name) or length == 0 or unit == 0:
                 continue
             step = p * (unit / length)
-            found = self._largest(lambda size, step=step: harm(mean + size * step))
-            if (worst := harm(mean + found * step)) > most:
+
+            def at(size: float, step: torch.Tensor = step) -> float:
+                return harm(mean + size * step)
+
+            found = self._largest(at)
+            if (worst := at(found)) > most:
                 best, most = mean + found * step, worst
         return best.expand(n_byzantine, -1)
 

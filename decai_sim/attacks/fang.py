@@ -99,7 +99,7 @@ def _taken_by_krum(rows: torch.Tensor, up: torch.Tensor, crafted: int, f: int) -
     gram = (centred @ centred.T).double()
     squares = gram.diagonal()
     gaps = (squares[:, None] + squares - 2 * gram).clamp(min=0).fill_diagonal_(float("inf"))
-    lengths, along = rows.double().square().sum(dim=1), (rows @ signs).double()
+    lengths, along = rows.square().sum(dim=1, dtype=gaps.dtype), (rows @ signs).double()
     n = h + crafted
     neighbours = max(1, n - f - 2)
     # Theorem 1, with w_Re = 0, since rows are updates.

@@ -48,5 +48,5 @@ class MinSum(UpdateAttack):
         if a == 0:
             return mean.expand(n_byzantine, -1)
         # From their mean, Σ_j ‖c_i - c_j‖² = h·‖c_i‖² + S and Σ_i ‖γ·p - c_i‖² = h·γ²·‖p‖² + S, with S = Σ_j ‖c_j‖².
-        gamma = ((rows - mean).double().square_().sum(dim=1).max() / a).sqrt()
+        gamma = ((rows - mean).square_().sum(dim=1, dtype=a.dtype).max() / a).sqrt()
         return (mean + gamma.to(mean) * p).expand(n_byzantine, -1)
