@@ -26,8 +26,8 @@ from decai_sim.defenses import (
     FoolsGold,
     GeometricMedian,
     Krum,
-    Mean,
     Meamed,
+    Mean,
     Median,
     MultiKrum,
     NormClipping,
@@ -91,7 +91,7 @@ def bulyan(x: np.ndarray, f: int) -> np.ndarray:
 
         def score(i: int) -> tuple[float, float]:
             away = sorted(((x[i] - x[j]) ** 2).sum() for j in left if j != i)
-            return sum(away[: max(1, len(left) - f - 2)]), sum(away)  # noqa: B023
+            return sum(away[: max(1, len(left) - f - 2)]), sum(away)
 
         best = min(left, key=score)
         left.remove(best)
