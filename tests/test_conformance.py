@@ -250,6 +250,114 @@ def test_wrong_latencies_and_losses_are_found() -> None:
 
 
 @pytest.mark.usefixtures("_registry")
+def test_wrong_rules_are_found() -> None:
+    drawn = np.random.default_rng(0)  # nobody's generator
+
+    class Wrong(ds.defenses.Rule, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def aggregate(self, rows: torch.Tensor, context: Any) -> Any:
+            weights = torch.full_like(rows[:, 0], 1 / len(rows))
+            kept = weights > 0
+            value = rows.mean(dim=0)
+            if self.how == "order":
+                value, weights = rows[0].clone(), None
+            elif self.how == "restless":
+                value, weights = value + float(drawn.random()), None
+            elif self.how == "view":
+                value, weights = rows[len(rows) // 2], None
+            elif self.how == "boast":
+                weights = weights * 2
+            elif self.how == "nobody":
+                weights, kept = None, ~kept
+            elif self.how == "unsure":
+                return ds.defenses.Aggregation(value, weights, kept, weights * float("nan"))
+            return ds.defenses.Aggregation(value, weights, kept)
+
+    for how, message in (
+        ("order", "depends on the order"),
+        ("restless", "not deterministic"),
+        ("view", "returns a view"),
+        ("boast", "not the mean that its weights say"),
+        ("nobody", "keeps no row"),
+        ("unsure", "a score is not a number"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+    class Credulous(Wrong, kind="credulous"):
+        __doc__ = CARD
+        robust = False
+
+    class Careless(Wrong, kind="careless"):
+        __doc__ = CARD
+
+        def explain(self, updates: torch.Tensor, context: Any = None) -> Any:
+            return self.aggregate(updates, context)
+
+    testing.check(Credulous(how="mean"))  # it does not say that it is robust
+    assert "is defeated by a row with nan" in complaint(Careless(how="mean"))
+
+    class Free(Wrong, kind="free"):
+        __doc__ = CARD
+
+        def flops(self, n: int, d: int, f: int | None = None) -> float:
+            return 0.0
+
+    assert "flops" in complaint(Free(how="mean"))
+
+    class Needy(Wrong, kind="needy"):
+        __doc__ = CARD
+        needs = frozenset({"money"})
+
+    assert "needs ['money'], which no context has" in complaint(Needy(how="mean"))
+
+    class Lax(Wrong, kind="lax"):
+        __doc__ = CARD
+        needs = frozenset({"server"})
+
+        def given(self, context: Any) -> Any:
+            return context or ds.defenses.Context()
+
+    assert "does not ask for context.server" in complaint(Lax(how="mean"))
+
+    class Lavish(ds.defenses.Filter, kind="lavish_filter"):
+        __doc__ = CARD
+
+        def weigh(self, update: torch.Tensor, context: Any) -> float:
+            return float(update[0])
+
+    assert "weight" in complaint(Lavish())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_steps_are_found() -> None:
+    class Wrong(ds.defenses.Mixing, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def mixing(self, updates: torch.Tensor, context: Any = None) -> torch.Tensor:
+            n = len(updates)
+            matrix = torch.eye(n, dtype=updates.dtype)
+            if self.how == "double":
+                return 2 * matrix
+            if self.how == "order":
+                return matrix[:1].expand(n, n)
+            return torch.cat([matrix, matrix])
+
+    for how, message in (("double", "do not sum to 1"), ("order", "depends on the order"), ("more", "makes rows of shape")):
+        assert message in complaint(Wrong(how=how))
+
+    class Hidden(ds.defenses.Step, kind="hidden"):
+        __doc__ = CARD
+
+        def step(self, rows: torch.Tensor, context: Any) -> Any:
+            return ds.defenses.Stepped(rows[1:] * 2, None)
+
+    assert "without a matrix" in complaint(Hidden())
+
+
+@pytest.mark.usefixtures("_registry")
 def test_wrong_churn_is_found() -> None:
     class Herd(Churn, kind="wrong"):
         __doc__ = CARD

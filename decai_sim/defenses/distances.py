@@ -44,21 +44,31 @@ class Geometry:
         return Geometry((gram + gram.T) / 2, self.centre)
 
 
+class _Later:
+    """A geometry, made when first asked for; afterwards nothing holds what it was made of."""
+
+    def __init__(self, make: Callable[[], Geometry]) -> None:
+        self._make: Callable[[], Geometry] | None = make
+        self._made: Geometry | None = None
+
+    def __call__(self) -> Geometry:
+        if self._made is None:
+            assert self._make is not None
+            self._made, self._make = self._make(), None
+        return self._made
+
+
 class _Known:
-    """The geometry of certain rows, made when first asked for."""
+    """The geometry of certain rows."""
 
     def __init__(self, rows: torch.Tensor, make: Callable[[], Geometry]) -> None:
-        self.rows, self.version, self.make = rows, rows._version, make
+        self.rows, self.version, self.geometry = rows, rows._version, _Later(make)
 
     def of(self, rows: torch.Tensor) -> bool:
         """Whether these are the rows, and nobody has written to them since."""
         mine = self.rows
         same = mine.data_ptr() == rows.data_ptr() and mine.shape == rows.shape and mine.stride() == rows.stride()
         return same and mine.dtype == rows.dtype and rows._version == self.version
-
-    @cached_property
-    def geometry(self) -> Geometry:
-        return self.make()
 
 
 def _known(shared: dict[str, Any], rows: torch.Tensor) -> _Known | None:
@@ -76,7 +86,7 @@ def geometry(rows: torch.Tensor, context: Context | None = None) -> Geometry:
         if rows.is_inference():
             return _geometry(rows)
         known = context.shared[_KEY] = _Known(rows, lambda: _geometry(rows))
-    return known.geometry
+    return known.geometry()
 
 
 def pass_on(shared: dict[str, Any], rows: torch.Tensor, matrix: torch.Tensor, mixed: torch.Tensor) -> dict[str, Any]:
@@ -84,7 +94,8 @@ def pass_on(shared: dict[str, Any], rows: torch.Tensor, matrix: torch.Tensor, mi
     known = _known(shared, rows)
     if known is None or mixed.is_inference():
         return {}
-    return {_KEY: _Known(mixed, lambda: known.geometry.mixed(matrix))}
+    before = known.geometry  # and not the rows, which may be let go meanwhile
+    return {_KEY: _Known(mixed, lambda: before().mixed(matrix))}
 
 
 def gram_flops(n: int, d: int) -> float:

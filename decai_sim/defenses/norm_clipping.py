@@ -42,8 +42,8 @@ class NormClipping(Rule):
 
     def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:
         norms = distances_to(rows)
-        tau = norms.median() if self.tau is None and len(rows) % 2 else norms.quantile(0.5) if self.tau is None else self.tau
-        return clipped_mean(rows, norms, float(tau), self.sigma, context or Context())
+        tau = float(norms.quantile(0.5)) if self.tau is None else self.tau
+        return clipped_mean(rows, norms, tau, self.sigma, context or Context())
 
     def work(self, n: int, d: int, f: int) -> float:
         return 4.0 * n * d

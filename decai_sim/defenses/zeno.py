@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from decai_sim.defenses.base import Aggregation, Context, Rule
+from decai_sim.defenses.base import Aggregation, Context, Rule, TooFewRowsError
 from decai_sim.defenses.distances import distances_to
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Zeno(Rule):
         n = len(rows)
         f = self.assumed_f(context)
         if f >= n:
-            raise ValueError(f"zeno.f: {f} is not allowed with {n} rows: choose at most {n - 1}, so that f < n")
+            raise TooFewRowsError(f"zeno.f: {f} is not allowed with {n} rows: choose at most {n - 1}, so that f < n")
         now = loss(torch.zeros_like(rows[:1])).double().to(rows.device)
         scores = loss(rows).double().to(rows.device) - now + self.rho * distances_to(rows).square()
         scores = scores.nan_to_num(nan=float("inf"), posinf=float("inf"), neginf=-float("inf"))
