@@ -196,7 +196,7 @@ def demo(
 
     from decai_sim.papers import quickstart
     from decai_sim.runs import writable
-    from decai_sim.sweep import compare
+    from decai_sim.sweeps import compare
 
     console = Console()
     began = time.perf_counter()
@@ -251,7 +251,7 @@ def demo(
 
 
 def _split(result: Any, first: list[str]) -> tuple[Any, Any]:
-    from decai_sim.sweep import Comparison
+    from decai_sim.sweeps import Comparison
 
     mine = {label: runs for label, runs in result.runs.items() if label in first}
     others = {label: runs for label, runs in result.runs.items() if label not in first}

@@ -72,9 +72,9 @@ def test_it_shows_itself(both: ds.Comparison) -> None:
 
 
 def test_an_interrupted_run_is_not_counted_as_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    import decai_sim.sweep as sweep
+    import decai_sim.sweeps as sweeps
 
-    real, calls = sweep.run, []
+    real, calls = sweeps.run, []
 
     def second_is_stopped(scenario: ds.Scenario, **options: object) -> ds.Run:
         result = real(scenario, progress=False)
@@ -82,7 +82,7 @@ def test_an_interrupted_run_is_not_counted_as_a_result(monkeypatch: pytest.Monke
         result.complete = len(calls) < 2
         return result
 
-    monkeypatch.setattr(sweep, "run", second_is_stopped)
+    monkeypatch.setattr(sweeps, "run", second_is_stopped)
     result = ds.compare({"first": BASE, "second": BASE.but(defense="median"), "third": BASE.but(seed=5)}, progress=False)
     assert not result.complete
     assert {label: len(runs) for label, runs in result.runs.items()} == {"first": 1, "second": 0, "third": 0}
