@@ -148,9 +148,7 @@ class Comparison:
         rows: list[dict[str, Any]] = []
         for label, runs in self.runs.items():
             at = {"label": label, **self.points.get(label, {})}
-            mine = [
-                {**at, "seed": one.scenario.seed, "run_id": one.run_id, **measures(one), "error": None} for one in runs
-            ]
+            mine = [{**at, "seed": one.scenario.seed, "run_id": one.run_id, **measures(one), "error": None} for one in runs]
             unknown = dict.fromkeys(MEASURES, math.nan)
             lost = [failure for failure in self.failures if failure["label"] == label]
             mine += [{**at, "seed": one["seed"], "run_id": None, **unknown, "error": one["error"]} for one in lost]
@@ -210,7 +208,9 @@ class Comparison:
         if first is None:
             raise ScenarioError("nothing to plot: no run of the comparison was finished")
         frame = self.frame()
-        numbers = {c: frame[c].nunique() for c in self.columns if pd.api.types.is_numeric_dtype(frame[c]) and frame[c].nunique() > 1}
+        numbers = {
+            c: frame[c].nunique() for c in self.columns if pd.api.types.is_numeric_dtype(frame[c]) and frame[c].nunique() > 1
+        }
         x = x or max(numbers, key=lambda name: numbers[name], default=None)
         if x is None:
             series = {label: pd.concat([one.rounds for one in runs]) for label, runs in self.runs.items() if runs}

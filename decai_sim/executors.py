@@ -209,7 +209,9 @@ class OnRay:
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # of several kinds, some of them of the library below
             reason = " ".join(str(error).split())[:300]
-            raise ScenarioError(f"executor.address: {self.address!r} is not allowed: no cluster of Ray answers: {reason}") from None
+            raise ScenarioError(
+                f"executor.address: {self.address!r} is not allowed: no cluster of Ray answers: {reason}"
+            ) from None
         return True
 
 

@@ -252,7 +252,9 @@ class Robustness:
         shown = shown[[*_KEYS, *percent, "by", *more]]
         styled = shown.style.hide(axis="index").format({"fraction": "{:.0%}", **dict.fromkeys(percent, "{:.1%}")}, precision=3)
         styled = styled.set_caption("What the worst of the attacks leaves of each defense; medians over the seeds")
-        lines = [f"{row.setting}, {row.attack}, {row.defense}, seed {row.seed}: {row.error}" for row in self.failures.itertuples()]
+        lines = [
+            f"{row.setting}, {row.attack}, {row.defense}, seed {row.seed}: {row.error}" for row in self.failures.itertuples()
+        ]
         notes = [*([] if self.complete else ["Stopped early."]), *lines]
         return str(styled.to_html()) + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
 
@@ -320,7 +322,9 @@ def robustness(
                 for attack, made in {CALM: asleep, **against}.items():
                     config = made if isinstance(made, dict) else made.to_config()
                     named = f"attacks.{attack}"
-                    scenarios[setting, attack, share, defense] = _changed(named, defended, {"attack": {**config, "fraction": share}})
+                    scenarios[setting, attack, share, defense] = _changed(
+                        named, defended, {"attack": {**config, "fraction": share}}
+                    )
     jobs = seeded(scenarios, seeds)
     rows: dict[int, dict[str, Any]] = {}
     complete = True
@@ -349,7 +353,9 @@ def _table(rows: list[dict[str, Any]], order: list[tuple[str, str, float, str]],
     places = {key: number for number, key in enumerate(order)}
     rows = sorted(rows, key=lambda row: places[row["setting"], row["attack"], row["fraction"], row["defense"]])
     columns = ["setting", "attack", "fraction", "defense", "seed", *MEASURES, "error"]
-    calm = {(row["setting"], row["fraction"], row["defense"], row["seed"]): row["accuracy"] for row in rows if row["attack"] == CALM}
+    calm = {
+        (row["setting"], row["fraction"], row["defense"], row["seed"]): row["accuracy"] for row in rows if row["attack"] == CALM
+    }
 
     def frame(part: list[dict[str, Any]]) -> pd.DataFrame:
         made = pd.DataFrame(part, columns=columns)

@@ -40,7 +40,9 @@ def test_public_names_are_sorted_and_few() -> None:
 def test_run_is_the_function_whatever_was_imported_before() -> None:
     # A submodule called like a public function would shadow it once imported.
     modules = "decai_sim, decai_sim.sweeps, decai_sim.robustness_table, decai_sim.testing"
-    code = f"import {modules}\nassert all(map(callable, (decai_sim.run, decai_sim.compare, decai_sim.sweep, decai_sim.robustness)))"
+    code = (
+        f"import {modules}\nassert all(map(callable, (decai_sim.run, decai_sim.compare, decai_sim.sweep, decai_sim.robustness)))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
