@@ -41,11 +41,11 @@ def measures(run: Run) -> dict[str, float]:
         run: a finished one.
 
     Returns:
-        ``accuracy`` after the last round; ``attack_success``, where the rounds have such a column, likewise; ``silenced``, how many
-        honest nodes the rule silenced, where a run knows; virtual ``seconds``; ``bytes`` that nodes have sent and received; and
-        ``wall_s``, how long it took here. What is not known is NaN.
+        ``accuracy`` after the last round; ``attack_success``, where the rounds have such a column, likewise; ``silenced``, how
+        many honest nodes the rule silenced, where a run knows; virtual ``seconds``; ``bytes`` that nodes have sent and received;
+        and ``wall_s``, how long it took here. What is not known is NaN.
     """
-    last = run.rounds.iloc[-1] if len(run.rounds) else {}
+    last: Mapping[Any, Any] = run.rounds.iloc[-1].to_dict() if len(run.rounds) else {}
     silenced = getattr(run, "silenced", math.nan)
     return {
         "accuracy": run.accuracy,
@@ -81,14 +81,14 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
         >>> low, high, round(covered, 3)
         (5.0, 14.0, 0.959)
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     if not 0 < confidence < 1:
         raise ScenarioError(f"confidence: {confidence!r} is not allowed: between 0 and 1")
     known = sorted(float(value) for value in values if not math.isnan(value))
     if not known:
         return math.nan, math.nan, 0.0
-    covered = [1 - 2 * float(binom.cdf(k, len(known), 0.5)) for k in range((len(known) + 1) // 2)]
+    covered = [1 - 2 * float(bdtr(k, len(known), 0.5)) for k in range((len(known) + 1) // 2)]
     cut = max((k for k, share in enumerate(covered) if share >= confidence), default=0)
     return known[cut], known[-1 - cut], covered[cut]
 

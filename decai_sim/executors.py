@@ -84,9 +84,7 @@ class Processes:
 
     def each(self, work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[int, R | Exception]]:
         """See :meth:`Executor.each`."""
-        import joblib
-
-        workers = self.workers or joblib.cpu_count()
+        workers = self.workers or _processors()
         left = list(range(len(jobs)))
         while left:
             begun: list[int] = []
@@ -164,7 +162,7 @@ class OnRay:
         import ray
 
         started = self._start()
-        at_once = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        at_once = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
 
         @ray.remote(num_cpus=1, max_retries=0)  # type: ignore[untyped-decorator,unused-ignore]
         def there(job: J) -> R | Exception:
@@ -200,11 +198,10 @@ class OnRay:
                 ray.shutdown()
 
     def _start(self) -> bool:
-        import joblib
         import ray
 
         if self.address is None or ray.is_initialized():
-            return start_ray(self.workers or joblib.cpu_count())
+            return start_ray(self.workers or _processors())
         try:
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # of several kinds, some of them of the library below
@@ -241,6 +238,13 @@ def executor_of(value: Executor | str | int | None) -> Executor:
         f"executor: {value!r} is not allowed: a number of processes from 1, 'serial', 'processes', 'ray', or an executor such as "
         "ds.executors.OnRay(address='auto')"
     )
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def _at_least_one(workers: int | None) -> None:

@@ -50,7 +50,8 @@ def points(scenarios: Scenarios, grid: Grid | None = None) -> list[Point]:
         ScenarioError: a field, a value or the shape of one of these is not allowed; one line says which.
 
     Example:
-        >>> found = points(Scenario(), {"defense": ["mean", ["nnm", "krum"]], "attack": [None, {"kind": "sign_flip", "scale": 4}]})
+        >>> attacks = [None, {"kind": "sign_flip", "scale": 4}]
+        >>> found = points(Scenario(), {"defense": ["mean", ["nnm", "krum"]], "attack": attacks})
         >>> [point.label for point in found]
         ['mean, no attack', 'mean, sign_flip', 'nnm >> krum, no attack', 'nnm >> krum, sign_flip']
         >>> found[1].at, found[1].scenario.attack.scale
@@ -148,10 +149,11 @@ def _values(path: str, values: Any) -> list[tuple[Any, Any]]:
     """Pairs of what a value is shown as, and the value."""
     dotted = path.replace("__", ".")
     if isinstance(values, Mapping) and "kind" not in values:
-        pairs = [(str(name), value) for name, value in values.items()]
+        pairs: list[tuple[Any, Any]] = [(str(name), value) for name, value in values.items()]
     elif isinstance(values, Sequence | range) and not isinstance(values, str):
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        pairs = list(zip(values if numbers else names(values), values, strict=True))
+        shown: Sequence[Any] = values if numbers else names(values)
+        pairs = list(zip(shown, values, strict=True))
     else:
         raise ScenarioError(f"grid.{dotted}: {values!r} is not allowed: give a list of values, or a mapping from names to values")
     if not pairs:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from decai_sim.learning.data import Dataset
     from decai_sim.scenario import Scenario
 
-_DECIDE = ("component", "seeding", "trace", "scenario", "runs", "world", "learning", "compression", "attacks", "defenses")
-_DECIDE += ("flower", "protocols", "ledger", "governance")
+_DECIDE = (
+    *("component", "seeding", "trace", "scenario", "runs", "world", "learning", "compression", "attacks", "defenses"),
+    *("flower", "protocols", "ledger", "governance"),
+)
 """Parts of the package that decide what comes out of a run."""
 _ABANDONED_S = 3600.0
 _DIGITS = 16
@@ -37,8 +39,8 @@ class KeptRuns:
     """A folder of finished runs, each in a folder of its own that appears whole or not at all.
 
     A run is found again if everything that decides it is the same: the scenario with its seed, the package's version and the
-    sources of it that decide runs, the code of somebody's own components, the content of the task's data set and of files that the
-    scenario names. Not looked at are the versions of other libraries, and what own components call in other modules.
+    sources of it that decide runs, the code of somebody's own components, the content of the task's data set and of files that
+    the scenario names. Not looked at are the versions of other libraries, and what own components call in other modules.
 
     Args:
         folder: where; made if missing.
@@ -143,14 +145,16 @@ def data_digest(data: Dataset) -> str:
         for value in (*values, *(half for name in sorted(data.groups) for half in data.groups[name])):
             array = np.ascontiguousarray(() if value is None else value)
             total.update(repr((value is None, array.shape, str(array.dtype))).encode())
-            total.update(repr(array.tolist()).encode() if array.dtype == object else memoryview(array).cast("B"))
+            total.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
         known = _OF_DATA[data] = total.hexdigest()[:_DIGITS]
     return known
 
 
 def code_digest(cls: type) -> str:
-    """16 hexadecimal digits of what a class does: its methods, its constants and its fields, those it inherits, and the functions
-    and constants of its own module that these use.
+    """16 hexadecimal digits of what a class does.
+
+    That is its methods, constants and fields, and those that it inherits within its module, with the functions and constants of
+    the module that they use.
 
     Example:
         >>> class One:

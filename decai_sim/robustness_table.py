@@ -6,7 +6,6 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,8 @@ def base_scenario(profile: str = "smoke") -> Scenario:
     So a round is a step of SGD with worker momentum, the setting that most of the attacks and defenses were published in.
 
     Args:
-        profile: ``smoke``: handwritten digits and a perceptron of 32 units, about a second a run; ``paper``: Fashion-MNIST and 64.
+        profile: ``smoke``: handwritten digits and a perceptron of 32 units, one to two seconds a run; ``paper``: Fashion-MNIST
+            and 64 units, ten to twenty seconds.
 
     Example:
         >>> base_scenario().nodes, base_scenario("paper").task.kind
@@ -96,14 +96,15 @@ def base_scenario(profile: str = "smoke") -> Scenario:
     return Scenario.model_validate(
         {
             "nodes": 25,
+            "network": "internet",
             "task": {"kind": "digits" if small else "fashion_mnist", "model": {"kind": "mlp", "hidden": [32 if small else 64]}},
             "protocol": {
                 "kind": "federated",
-                "rounds": 150 if small else 400,
+                "rounds": 150 if small else 200,
                 "fraction": 1.0,
                 "local_steps": 1,
                 "batch_size": 16 if small else 32,
-                "lr": 0.05 if small else 0.02,
+                "lr": 0.05,
                 "optimiser": {"kind": "sgd", "momentum": 0.9},
                 "keep_state": True,
             },
@@ -116,10 +117,10 @@ class Robustness:
     """Every attack against every defense.
 
     Attributes:
-        frame: a row a run under attack: ``setting, attack, fraction, defense, seed, clean_accuracy, accuracy, attack_success, silenced,
-            seconds, bytes, wall_s, error``. Accuracies are final ones, 0…1; ``clean_accuracy`` is that of the same defense, which expects
-            as many attackers, with everybody honest; for the others see :func:`~decai_sim.comparison.measures`. What failed has
-            its ``error`` and NaN.
+        frame: a row a run under attack: ``setting, attack, fraction, defense, seed, clean_accuracy, accuracy, attack_success,
+            silenced, seconds, bytes, wall_s, error``. Accuracies are final ones, 0…1; ``clean_accuracy`` is that of the same
+            defense, which expects as many attackers, with everybody honest; for the others see
+            :func:`~decai_sim.comparison.measures`. What failed has its ``error`` and NaN.
         clean: a row a run without attack, with the same columns but ``attack`` and ``clean_accuracy``.
         complete: False if it was stopped before its end; what was not run is not there.
     """
@@ -130,7 +131,7 @@ class Robustness:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Rows of runs that failed: ``setting, attack, fraction, defense, seed, error``; the attack is ``none`` of those without."""
+        """Runs that failed: ``setting, attack, fraction, defense, seed, error``; the attack is ``none`` of those without."""
         columns = ["setting", "attack", "fraction", "defense", "seed", "error"]
         both = pd.concat([self.frame[columns], self.clean.assign(attack=CALM)[columns]], ignore_index=True)
         return both[both["error"].notna()].reset_index(drop=True)
@@ -147,9 +148,9 @@ class Robustness:
         over_seeds = [name for name in ("clean_accuracy", *MEASURES) if name != "wall_s"]
         for key, part in self.frame.groupby(list(_KEYS), sort=False):
             middle = part.groupby("attack", sort=False)[over_seeds].median()
-            known = middle.dropna(subset=["accuracy"])
-            by = known["accuracy"].idxmin() if len(known) else None
-            found = {name: math.nan if by is None else float(known.loc[by, name]) for name in over_seeds}
+            known = middle.dropna(subset=["accuracy"]).sort_values("accuracy", kind="stable")
+            by = known.index[0] if len(known) else None
+            found = {name: float(known[name].iloc[0]) if len(known) else math.nan for name in over_seeds}
             found["clean_accuracy"] = float(part["clean_accuracy"].median())
             lost = found["clean_accuracy"] - found["accuracy"]
             rows.append({**dict(zip(_KEYS, key, strict=True)), **found, "by": by, "lost": lost, "attacks": len(known)})
@@ -157,7 +158,7 @@ class Robustness:
         return pd.DataFrame(rows, columns=[*first, *(name for name in over_seeds if name not in first), "attacks"])
 
     def cells(self, setting: str, fraction: float | None = None, value: str = "accuracy") -> pd.DataFrame:
-        """One setting as a table: a row a defense, a column an attack, with ``none`` in front and the ``worst`` behind for accuracy.
+        """One setting as a table: a row a defense, a column an attack; of accuracies also ``none`` in front and ``worst`` behind.
 
         Args:
             setting: which.
@@ -212,8 +213,8 @@ class Robustness:
         """Write both frames as Parquet, all rows and the worst cases as CSV, and a heat map of each fraction as PNG.
 
         Returns:
-            The folder: ``robustness.parquet``, ``clean.parquet``, ``robustness.csv``, ``worst.csv``, ``robustness.png`` (of several
-            fractions with the share in the name).
+            The folder: ``robustness.parquet``, ``clean.parquet``, ``robustness.csv``, ``worst.csv``, ``robustness.png`` (of
+            several fractions with the share in the name).
 
         Raises:
             ScenarioError: it cannot be written to.
@@ -302,7 +303,8 @@ def robustness(
     Example:
         >>> import decai_sim as ds
         >>> quick = ds.Scenario(nodes=8, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
-        >>> table = ds.robustness(["sign_flip"], ["mean", "median"], settings={"as it is": {}}, base=quick, cache=None, progress=False)
+        >>> options = {"settings": {"as it is": {}}, "base": quick, "cache": None, "progress": False}
+        >>> table = ds.robustness(["sign_flip"], ["mean", "median"], **options)
         >>> table.worst()[["setting", "defense", "by"]].values.tolist()
         [['as it is', 'mean', 'sign_flip'], ['as it is', 'median', 'sign_flip']]
     """
@@ -394,7 +396,7 @@ def _chosen(field: str, values: Any, known: Mapping[str, Any], made: Any) -> dic
 
 def _fractions(fractions: Any) -> list[float]:
     values = list(fractions) if isinstance(fractions, Sequence) and not isinstance(fractions, str) else None
-    if not values or any(isinstance(v, bool) or not isinstance(v, Real) or not 0 < v < 1 for v in values):
+    if not values or any(isinstance(v, bool) or not isinstance(v, int | float) or not 0 < v < 1 for v in values):
         raise ScenarioError(f"fractions: {fractions!r} is not allowed: give a list of shares between 0 and 1")
     if len(set(values)) < len(values):
         raise ScenarioError(f"fractions: {fractions!r} is not allowed: one stands there twice")

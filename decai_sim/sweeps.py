@@ -79,8 +79,9 @@ def sweep(
 
     Args:
         scenarios: one, several, or several by name.
-        grid: per field the values that it takes: ``{"attack.fraction": [0, 0.2], "defense": ["mean", ["nnm", "krum"]]}``. A field is
-            dotted or written with ``__``; a value is what :meth:`Scenario.but` takes; a mapping from names to values names them.
+        grid: per field the values that it takes: ``{"attack.fraction": [0, 0.2], "defense": ["mean", ["nnm", "krum"]]}``. A field
+            is dotted or written with ``__``; a value is what :meth:`Scenario.but` takes; a mapping from names to values names
+            them.
         seeds: of each; None: each scenario's own.
         executor: who runs them: see :func:`~decai_sim.executors.executor_of`. None: here, one after the other; a number of
             processes; ``processes``; ``ray``; ``ds.executors.OnRay(address="auto")`` for a cluster.
@@ -96,7 +97,8 @@ def sweep(
 
     Example:
         >>> import decai_sim as ds
-        >>> base = ds.Scenario(nodes=10, task="digits", attack="sign_flip", protocol={"kind": "federated", "rounds": 1, "fraction": 1})
+        >>> protocol = {"kind": "federated", "rounds": 1, "fraction": 1}
+        >>> base = ds.Scenario(nodes=10, task="digits", attack="sign_flip", protocol=protocol)
         >>> found = ds.sweep(base, {"attack.fraction": [0, 0.3], "defense": ["mean", "median"]}, cache=None, progress=False)
         >>> found.frame()[["attack.fraction", "defense", "seed"]].values.tolist()
         [[0.0, 'mean', 0], [0.0, 'median', 0], [0.3, 'mean', 0], [0.3, 'median', 0]]
@@ -138,7 +140,8 @@ def each_run(
     same: dict[str, list[int]] = {}
     for index, scenario in enumerate(scenarios):
         same.setdefault(scenario.id, []).append(index)
-    missing, refused = [], []
+    missing: list[int] = []
+    refused: list[tuple[int, str]] = []
     for index, *_ in same.values():
         scenario = scenarios[index]
         try:
@@ -146,16 +149,16 @@ def each_run(
             if found is None:
                 scenario.check()
         except Exception as error:
-            refused.append((index, error))
+            refused.append((index, _line(error)))
             continue
         if found is None:
             missing.append(index)
             continue
         yield from ((each, found) for each in same[scenario.id])
     if len(refused) == len(same) and refused:
-        raise ScenarioError(_line(refused[0][1]))
-    for index, error in refused:
-        yield from ((each, _line(error)) for each in same[scenarios[index].id])
+        raise ScenarioError(refused[0][1])
+    for index, reason in refused:
+        yield from ((each, reason) for each in same[scenarios[index].id])
     if not missing:
         return
     work = partial(_attempt, progress=progress) if executor.here else _attempt_there
@@ -163,20 +166,25 @@ def each_run(
     with tqdm(total=len(same), initial=len(same) - len(missing), unit="run", disable=not progress) as bar:
         for number, outcome in executor.each(work, [scenarios[index] for index in missing]):
             index = missing[number]
-            if isinstance(outcome, Run):
-                outcome.scenario = scenarios[index]
-                if outcome.stalled is not None:
-                    outcome = str(outcome.stalled)
-                elif not outcome.complete:
-                    raise KeyboardInterrupt
-                elif kept is not None:
-                    kept.keep(outcome)
-            elif isinstance(outcome, Exception):
-                outcome = _line(outcome)
-            if isinstance(outcome, Run):
-                bar.set_postfix_str(f"{named(index)}: {outcome.accuracy:.1%}", refresh=False)
+            result = _result(outcome, scenarios[index])
+            if isinstance(result, Run):
+                if kept is not None:
+                    kept.keep(result)
+                bar.set_postfix_str(f"{named(index)}: {result.accuracy:.1%}", refresh=False)
             bar.update()
-            yield from ((each, outcome) for each in same[scenarios[index].id])
+            yield from ((each, result) for each in same[scenarios[index].id])
+
+
+def _result(outcome: Run | Exception, scenario: Scenario) -> Run | str:
+    """A finished run, or why there is none."""
+    if isinstance(outcome, Exception):
+        return _line(outcome)
+    outcome.scenario = scenario
+    if outcome.stalled is not None:
+        return outcome.stalled
+    if not outcome.complete:
+        raise KeyboardInterrupt
+    return outcome
 
 
 def seeded(scenarios: Mapping[K, Scenario], seeds: Sequence[int] | None) -> list[tuple[K, Scenario]]:
