@@ -32,6 +32,7 @@ _LABELS = {
 }
 _SHARES = ("accuracy", "attack_success")
 _CURVES = 8
+"""More lines than that nobody can tell apart."""
 
 
 def measures(run: Run) -> dict[str, float]:
@@ -207,10 +208,7 @@ class Comparison:
         first = next((one for runs in self.runs.values() for one in runs), None)
         if first is None:
             raise ScenarioError("nothing to plot: no run of the comparison was finished")
-        frame = self.frame()
-        numbers = {
-            c: frame[c].nunique() for c in self.columns if pd.api.types.is_numeric_dtype(frame[c]) and frame[c].nunique() > 1
-        }
+        frame, numbers = self.frame(), self._numbers()
         x = x or max(numbers, key=lambda name: numbers[name], default=None)
         if x is None:
             series = {label: pd.concat([one.rounds for one in runs]) for label, runs in self.runs.items() if runs}
@@ -305,16 +303,22 @@ class Comparison:
         with whole(folder / "table.csv") as part:
             self.table().to_csv(part, index=False)
         if any(self.runs.values()):
-            many = len(self.runs) > _CURVES and len(self.columns) == 2
+            many = len(self.runs) > _CURVES and len(self.columns) == 2 and not self._numbers()
             figures.save(self.heatmap() if many else self.plot(), folder / "sweep.png")
         return folder
+
+    def _numbers(self) -> dict[str, int]:
+        """Fields of the grid that take several numbers, and how many."""
+        frame = self.frame()
+        counts = {name: frame[name].nunique() for name in self.columns if pd.api.types.is_numeric_dtype(frame[name])}
+        return {name: count for name, count in counts.items() if count > 1}
 
     def __repr__(self) -> str:
         done = ", ".join(f"{label}: {len(runs)}" for label, runs in self.runs.items())
         return f"<Comparison ({done}{'' if self.complete else '; stopped early'})>"
 
     def _repr_html_(self) -> str:
-        shown = self.table().style.hide(axis="index").format(precision=3)
+        shown = self.table().style.hide(axis="index").format(precision=3, escape="html")
         note = "" if self.complete else "<p>Stopped early.</p>"
         problems = "".join(
             f"<p>{html.escape(f['label'])}, seed {f['seed']}: {html.escape(f['error'])}</p>" for f in self.failures

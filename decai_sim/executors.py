@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
@@ -113,21 +115,36 @@ def _pooled(
     def calls() -> Iterator[Any]:
         for index in which:
             begun.append(index)
-            yield joblib.delayed(_in_process)(work, index, jobs[index])
+            yield joblib.delayed(_in_process)(work, index, jobs[index], os.getpid())
 
     # Two at least, for joblib does what is for one in this very process, which must outlive its jobs; the second stays idle.
     with joblib.parallel_config("loky", n_jobs=max(workers, 2), inner_max_num_threads=1):
         yield from joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=workers, max_nbytes=None)(calls())
 
 
-def _in_process(work: Callable[[J], R], index: int, job: J) -> tuple[int, R | Exception]:
+_watched = False
+
+
+def _in_process(work: Callable[[J], R], index: int, job: J, parent: int) -> tuple[int, R | Exception]:
     import signal
+    import threading
 
     import torch
 
+    global _watched
+    if not _watched and os.getppid() == parent:  # joblib would wait minutes for one that was killed
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        _watched = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; who waits for us ends us
     torch.set_num_threads(1)
     return index, _tried(work, job)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, which can no longer say so."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 @dataclass(frozen=True)

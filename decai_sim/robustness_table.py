@@ -76,6 +76,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """The table's three heterogeneities: labels alike at all nodes, unlike, and one or two labels at most nodes."""
 
 SEEDS = {"smoke": (0,), "paper": (0, 1, 2, 3, 4)}
+_NEVER = 10**9
 _KEYS = ("setting", "fraction", "defense")
 
 
@@ -155,7 +156,9 @@ class Robustness:
             lost = found["clean_accuracy"] - found["accuracy"]
             rows.append({**dict(zip(_KEYS, key, strict=True)), **found, "by": by, "lost": lost, "attacks": len(known)})
         first = [*_KEYS, "clean_accuracy", "accuracy", "by", "lost"]
-        return pd.DataFrame(rows, columns=[*first, *(name for name in over_seeds if name not in first), "attacks"])
+        table = pd.DataFrame(rows, columns=[*first, *(name for name in over_seeds if name not in first), "attacks"])
+        table["by"] = pd.Series([row["by"] for row in rows], dtype=object)  # pandas would make None a number that is none
+        return table
 
     def cells(self, setting: str, fraction: float | None = None, value: str = "accuracy") -> pd.DataFrame:
         """One setting as a table: a row a defense, a column an attack; of accuracies also ``none`` in front and ``worst`` behind.
@@ -251,7 +254,9 @@ class Robustness:
         percent = [name for name in ("clean_accuracy", "accuracy", "lost", "attack_success") if shown[name].notna().any()]
         more = [name for name in ("silenced",) if shown[name].notna().any()]
         shown = shown[[*_KEYS, *percent, "by", *more]]
-        styled = shown.style.hide(axis="index").format({"fraction": "{:.0%}", **dict.fromkeys(percent, "{:.1%}")}, precision=3)
+        styled = shown.style.hide(axis="index").format(
+            {"fraction": "{:.0%}", **dict.fromkeys(percent, "{:.1%}")}, precision=3, escape="html"
+        )
         styled = styled.set_caption("What the worst of the attacks leaves of each defense; medians over the seeds")
         lines = [
             f"{row.setting}, {row.attack}, {row.defense}, seed {row.seed}: {row.error}" for row in self.failures.itertuples()
@@ -315,7 +320,7 @@ def robustness(
     places = {name: _changed(f"settings.{name}", base, changes) for name, changes in _settings(settings).items()}
     if CALM in against:
         raise ScenarioError(f"attacks: {CALM!r} is not allowed as a name: every defense is run without attack anyway")
-    asleep = {"kind": "sign_flip", "from_round": (base.protocol.total_rounds or 0) + 1}
+    asleep = {"kind": "sign_flip", "from_round": _NEVER}
     scenarios: dict[tuple[str, str, float, str], Scenario] = {}
     for setting, place in places.items():
         for defense, rule in rules.items():
@@ -373,6 +378,7 @@ def _table(rows: list[dict[str, Any]], order: list[tuple[str, str, float, str]],
 
 def _chosen(field: str, values: Any, known: Mapping[str, Any], made: Any) -> dict[str, Any]:
     """Components by name."""
+    given = values
     if values is None:
         values = known
     elif isinstance(values, Sequence) and not isinstance(values, str):
@@ -380,7 +386,7 @@ def _chosen(field: str, values: Any, known: Mapping[str, Any], made: Any) -> dic
     elif not isinstance(values, Mapping) or "kind" in values:
         raise ScenarioError(f"{field}: {values!r} is not allowed: give a list, or a mapping from names")
     if not values:
-        raise ScenarioError(f"{field}: {values!r} is not allowed: give at least one")
+        raise ScenarioError(f"{field}: {given!r} is not allowed: give at least one")
     found = {}
     for name, value in values.items():
         try:

@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from decai_sim.comparison import Comparison
-from decai_sim.errors import DecaiError, ScenarioError
+from decai_sim.errors import DecaiError, ScenarioError, explain
 from decai_sim.executors import Executor, OnRay, Serial, executor_of
 from decai_sim.grids import Grid, Scenarios, points
 from decai_sim.kept_runs import KeptRuns
 from decai_sim.runs import STALLED, Run, run
-from decai_sim.scenario import Scenario
+from decai_sim.scenario import Scenario, parse_yaml
 
-__all__ = ["CACHE", "Comparison", "compare", "each_run", "seeded", "sweep"]
+__all__ = ["CACHE", "Comparison", "compare", "each_run", "read_sweep", "seeded", "sweep"]
 
 K = TypeVar("K")
+_KEYS = ("scenario", "scenarios", "grid", "seeds")
 
 CACHE = "runs/sweeps"
 """Where finished runs are kept and found again, from the working directory."""
@@ -110,6 +113,65 @@ def sweep(
     jobs = seeded(labelled, seeds)
     result = Comparison({label: [] for label in labelled}, points={point.label: point.at for point in laid_out if point.at})
     return _collected(result, jobs, executor_of(executor), None if cache is None else KeptRuns(cache), progress)
+
+
+def read_sweep(path: str | Path) -> dict[str, Any]:
+    r"""What a file says of a sweep, as arguments of :func:`sweep`.
+
+    The file is YAML: ``scenario`` with one, or ``scenarios`` with several by name; ``grid``, ``seeds``, as there; nothing else.
+
+    Args:
+        path: the file.
+
+    Returns:
+        ``scenarios``, ``grid``, ``seeds``.
+
+    Raises:
+        ScenarioError: the file cannot be read, is not YAML, or describes no sweep; one line says where and why.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "sweep.yaml"
+        >>> _ = path.write_text("scenario: {nodes: 8}\ngrid: {defense: [mean, [nnm, krum]]}\nseeds: [1, 2]")
+        >>> found = read_sweep(path)
+        >>> found["scenarios"].nodes, found["grid"], found["seeds"]
+        (8, {'defense': ['mean', ['nnm', 'krum']]}, [1, 2])
+    """
+    path = Path(path)
+    try:
+        config = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{path}: is not a text file; a sweep is YAML") from None
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: {error}") from None
+    if not isinstance(config, dict):
+        raise ScenarioError(f"{path}: {type(config).__name__} is not allowed: a sweep is a mapping of {', '.join(_KEYS)}")
+    for key in config:
+        if key not in _KEYS:
+            raise ScenarioError(f"{path}: {key}: not allowed: unknown key: a sweep has {', '.join(_KEYS)}")
+    if "scenario" in config and "scenarios" in config:
+        raise ScenarioError(f"{path}: scenarios: not allowed beside scenario: give one of the two")
+    several, grid = config.get("scenarios"), config.get("grid")
+    if grid is not None and not (isinstance(grid, dict) and all(isinstance(name, str) for name in grid)):
+        raise ScenarioError(f"{path}: grid: {grid!r} is not allowed: give a mapping from fields to values")
+    if "scenarios" not in config:
+        found: Scenarios = _scenario(path, "scenario", config.get("scenario"))
+    elif isinstance(several, dict) and several:
+        found = {str(name): _scenario(path, f"scenarios.{name}", part) for name, part in several.items()}
+    else:
+        raise ScenarioError(f"{path}: scenarios: {several!r} is not allowed: give a mapping from names to scenarios")
+    return {"scenarios": found, "grid": grid, "seeds": config.get("seeds")}
+
+
+def _scenario(path: Path, where: str, config: Any) -> Scenario:
+    if config is not None and not isinstance(config, dict):
+        raise ScenarioError(f"{path}: {where}: {config!r} is not allowed: a scenario is a mapping of fields")
+    try:
+        return Scenario.model_validate(config or {})
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {where}.{explain(error)}") from None
 
 
 def each_run(
