@@ -21,8 +21,7 @@ class CenteredClipping(Rule):
         Algorithm 2.
     Assumes: the last aggregate is near the honest rows, as with worker momentum; ``f`` is not used. One attacker moves the
         result by at most ``τ/n`` an iteration, so any number moves it at most ``τ``.
-    Deviations: starts from ``context.previous``, or from zeros in the first round. The default of ``tau`` is the authors' for
-        MNIST with momentum .9 (``10/(1 - β)``).
+    Deviations: starts from ``context.previous``, or from zeros in the first round. The default of ``tau`` is byzfl's.
 
     Attributes:
         tau: ``τ``, in units of the rows.

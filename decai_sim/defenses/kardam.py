@@ -27,8 +27,10 @@ class Kardam(Filter):
         filter, frequency filter, and staleness-aware dampening with an exponential ``Λ(τ)``.
     Assumes: at most ``f`` of the senders are Byzantine, ``3f < n``; names that stay (``context.who``) and a memory. Without
         ``f`` the frequency filter is off.
-    Deviations: how far the model moved is ``|context.previous|``, the last aggregate; a sender's first update, and any before
-        the model has moved, is let through by the Lipschitz filter, since it has no ``K``. ``n`` is how many senders are known.
+    Deviations: the frequency filter is our reading of what it is to ensure, that among any ``2f + 1`` taken in a row most are
+        honest whoever the ``f`` are. How far the model moved is ``|context.previous|``, the last aggregate; a sender's first
+        update, and any before the model has moved, is let through by the Lipschitz filter, since it has no ``K``. ``n`` is how
+        many senders are known.
 
     Attributes:
         alpha: ``α``, how fast updates lose weight with their age.

@@ -304,8 +304,8 @@ def bound(rule: Rule, n: int, f: int) -> float:
     r = f / (n - 2 * f)
     central = 4 * (1 + r) ** 2
     known = {"trimmed_mean": 6 * r * (1 + r), "krum": 6 * (1 + r), "median": central, "geometric_median": central}
-    # Allouah et al., ICML 2023, Proposition 5.1 (the privacy trilemma), bounds the distance by the largest eigenvalue; the sum of
-    # squares is larger still.
+    # As Allouah et al., ICML 2023, have it for the largest eigenvalue; the sum of squares is no smaller. Like the others of this
+    # list it was not looked up in the paper: what is tested is that rules stay within it.
     known["smea"] = 4 * f / (n - f) * (1 + r) ** 2
     return known[rule.kind]
 
