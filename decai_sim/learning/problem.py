@@ -36,12 +36,6 @@ _ROUNDS_IN_DIGEST = 4096
 """In how many rounds, from the first, a digest says whether attackers are at work."""
 
 
-class Goal(Protocol):
-    """What :meth:`Problem.wanted` needs of a data attack."""
-
-    def goal(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None: ...
-
-
 class Problem:
     """What the nodes of one run learn.
 
@@ -125,23 +119,6 @@ class Problem:
                 right += int((logits.argmax(1) == y).sum())
                 loss += float(F.cross_entropy(logits, y, reduction="sum"))
         return right / len(self._y_test), loss / len(self._y_test)
-
-    def wanted(self, attack: Goal) -> tuple[torch.Tensor, torch.Tensor]:
-        """Test inputs with what attackers put on them, standardised, and what these are to be taken for; maybe none."""
-        dataset = self.task.load()
-        x, y = torch.as_tensor(np.array(dataset.x_test)), torch.as_tensor(dataset.y_test)
-        goal = attack.goal(x, y)
-        x, y, which = (x, y, torch.zeros(len(y), dtype=torch.bool)) if goal is None else goal
-        return self._standardised(x[which].to(self.device)), y[which].to(self.device)
-
-    def share_as_wanted(self, row: torch.Tensor, wanted: tuple[torch.Tensor, torch.Tensor], batch: int = 2000) -> float:
-        """How many of these inputs the model ``row (d,)`` takes for what is wanted, 0…1; NaN if there are none."""
-        params, hits, (x, y) = self.layout.views(row), 0, wanted
-        with torch.no_grad():
-            for at in range(0, len(y), batch):
-                logits = torch.func.functional_call(self.module, params, (x[at : at + batch],))
-                hits += int((logits.argmax(1) == y[at : at + batch]).sum())
-        return hits / len(y) if len(y) else float("nan")
 
     @property
     def n_tests(self) -> int:

@@ -77,7 +77,7 @@ class Lab:
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     model: torch.Tensor | None = None
     own_accuracy: np.ndarray | None = None
-    _goal: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, init=False, repr=False)
+    _goal: tuple[tuple[torch.Tensor, torch.Tensor] | None] | None = field(default=None, init=False, repr=False)  # once known
     _seen: tuple[sp.csr_array, nx.Graph] | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -107,12 +107,11 @@ class Lab:
 
         NaN if they want nothing particular.
         """
-        on_data = None if self.attack is None else self.attack.on_data
-        if on_data is None:
-            return float("nan")
         if self._goal is None:
-            self._goal = self.clean.wanted(on_data)
-        return self.clean.share_as_wanted(model.to(self.clean.device), self._goal)
+            on_data = None if self.attack is None else self.attack.on_data
+            self._goal = (None if on_data is None else self.clean.goal(on_data),)
+        (goal,) = self._goal
+        return float("nan") if goal is None else self.clean.success(model.to(self.clean.device), goal)
 
     def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation, t_s: float | None = None) -> None:
         """Note what a rule has made of updates: whom it kept, and how suspicious it found them.

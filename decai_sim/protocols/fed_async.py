@@ -53,6 +53,6 @@ class FedAsync(AsynchronousProtocol, kind="fedasync"):
         self._refuse_rule(defense, 1)
         if not isinstance(defense, Filter):
             raise ScenarioError(
-                f"defense.kind: {defense.kind!r} is not allowed: protocol {self.kind!r} takes in one reply after the other, "
+                f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} takes in one reply after the other, "
                 "which suits filters of single updates (kardam, zeno_plus_plus)"
             )

@@ -60,8 +60,11 @@ class PeerToPeer(LocalTraining, abstract=True):
             raise ScenarioError(
                 f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} averages, it takes no rule"
             )
-        if defense is not None and "server" in defense.needs:
-            raise ScenarioError(f"defense: {defense.to_config()} is not allowed: there is no server, and it needs its samples")
+        if defense is not None and ("server" in defense.needs or ("loss" in defense.needs and not defense.peer)):
+            raise ScenarioError(
+                f"defense: {defense.to_config()} is not allowed: under protocol {self.kind!r} there is no server whose samples "
+                "it could use"
+            )
         if not self.open_to_lies and isinstance(attack, UpdateAttack | PeerAttack):
             raise ScenarioError(
                 f"attack.kind: {attack.kind!r} is not allowed: under protocol {self.kind!r} only attacks on data are carried out"

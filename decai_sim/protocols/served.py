@@ -162,7 +162,7 @@ class Served(LocalTraining, abstract=True):
         """Keep what a round came to, with how good its model is."""
         from decai_sim.flower import arrays, compat
 
-        lab.model = arrays.to_vector(model)
+        lab.model, record["t_s"] = arrays.to_vector(model), lab.world.clock.now  # aggregating has taken time
         if measured:
             record["accuracy"], record["loss"] = lab.problem.evaluate(lab.model.to(lab.problem.device))
             record["attack_success"] = lab.attack_success(lab.model)
