@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from decai_sim.protocols.peer_to_peer import PeerToPeer
+from decai_sim.protocols.peers import Told
 
 if TYPE_CHECKING:
     from decai_sim.learning.jobs import Job
@@ -149,8 +150,7 @@ class InRounds(PeerToPeer, abstract=True):
         if at.attackers is not None and at.attackers.attacks(node, number):
             sent = replace(sent, weight=at.attackers.degree(node, number, int(sent.weight)))
             told = at.attackers.instead(node, number, model, to, senders)
-            for lie in dict.fromkeys(told.values()):
-                self.announce(at, node, [other for other in to if told[other] is lie], replace(sent, model=lie))
+            at.send(node, to, Told({other: replace(sent, model=lie) for other, lie in told.items()}))
         else:
             self.announce(at, node, to, sent)
         steps.since_s[node] = at.now

@@ -33,6 +33,10 @@ _LOOK_S = 600.0
 _TRAIN, _WAKE = "train", "wake"
 
 
+class Told(dict[int, Any]):
+    """What is sent to several and differs, by receiver; sent at once it is one message to each, as if it were the same."""
+
+
 @dataclass(eq=False)
 class _Out:
     """What is to be sent of one kind: to whom, and when, by whom, how large, what, and to how many of them."""
@@ -231,7 +235,7 @@ class Peers:
                 self._happen(t_s, kind, dst, item, payload)
             elif not self._over:
                 self.now = t_s
-                received(self, dst, src, payload)
+                received(self, dst, src, payload[dst] if type(payload) is Told else payload)
         while soon:
             self._due(*heappop(soon))
         self._soon = None

@@ -51,7 +51,7 @@ def run(**changes: Any) -> ds.Run:
     return ds.run(BASE.but(**changes), progress=False)
 
 
-# -- who ------------------------------------------------------------------------------------------------------------------------
+# -- who ----------------------------------------------------------------------------------------------------------------------
 
 
 def attackers(**attack: Any) -> set[int]:
@@ -79,7 +79,7 @@ def test_a_rule_is_told_of_as_many_attackers_as_there_are() -> None:
     assert one.verdicts["kept"].sum() == 7
 
 
-# -- when -----------------------------------------------------------------------------------------------------------------------
+# -- when ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_sleepers_are_honest_until_they_wake() -> None:
@@ -120,7 +120,7 @@ def test_who_holds_back_has_seen_more() -> None:
     assert shown == [0, 9]
 
 
-# -- knowing what -----------------------------------------------------------------------------------------------------------------
+# -- knowing what -------------------------------------------------------------------------------------------------------------
 
 
 def test_attackers_see_what_they_may() -> None:
@@ -174,7 +174,7 @@ def test_sample_counts_are_believed_only_by_rules_that_weigh_by_them() -> None:
     assert firm.accuracy > fooled.accuracy + 0.1
 
 
-# -- what rules are given ---------------------------------------------------------------------------------------------------------
+# -- what rules are given -----------------------------------------------------------------------------------------------------
 
 
 def curious() -> type[Rule]:
@@ -223,7 +223,7 @@ def test_rules_for_peers_are_refused_by_servers() -> None:
             run(defense="balance", protocol=protocol)
 
 
-# -- what is noted ------------------------------------------------------------------------------------------------------------------
+# -- what is noted ------------------------------------------------------------------------------------------------------------
 
 
 def test_verdicts_say_whom_a_rule_kept_and_how_it_told_them_apart() -> None:
@@ -254,7 +254,7 @@ def test_a_backdoor_is_measured_each_round() -> None:
     assert run(attack="label_flip", protocol__rounds=1).rounds["attack_success"].isna().all()
 
 
-# -- asynchronous servers -------------------------------------------------------------------------------------------------------------
+# -- asynchronous servers -----------------------------------------------------------------------------------------------------
 
 
 def test_a_buffer_is_aggregated_by_any_rule_that_is_told_how_stale_its_rows_are() -> None:

@@ -63,7 +63,13 @@ def test_loud_liars_ruin_averages_and_rules_withstand_them(protocol: dict[str, A
         return float(last[~last["node"].isin(one.nodes.loc[one.nodes["byzantine"], "node"])]["accuracy"].mean())
 
     lost = honest(run(**how, attack=attack))
-    for defense in ("median", [{"kind": "nnm"}, {"kind": "trimmed_mean"}], "bridge", "ubar", "local_reputation"):
+    for defense in (
+        "median",
+        [{"kind": "nnm"}, {"kind": "trimmed_mean"}],
+        {"kind": "bridge", "f": 1},
+        "ubar",
+        "local_reputation",
+    ):
         assert honest(run(**how, attack=attack, defense=defense)) > lost + 0.1, defense
 
 
