@@ -100,7 +100,8 @@ def test_rules_remember_for_each_node_by_itself() -> None:
 
 
 def test_a_lie_about_degrees_changes_weights_alone() -> None:
-    calm, lied = run(), run(attack={"kind": "lying_weights", "nodes": [3]})
+    hubs = {"topology": {"kind": "barabasi_albert", "m": 2}}
+    calm, lied = run(**hubs), run(**hubs, attack={"kind": "lying_weights", "fraction": 0.2, "by": "degree"})
     assert lied.trace_digest == calm.trace_digest
     assert not np.allclose(lied.model, calm.model)  # type: ignore[arg-type]
 
