@@ -60,6 +60,7 @@ _MODEL_COLUMNS = {
     "node": int,
     "online": bool,
     "accuracy": float,
+    "attack_success": float,
     "distance": float,
     "updates": int,
     "waited_s": float,
@@ -115,9 +116,10 @@ class Run:
         detections: what failure detectors found: ``t_s, observer, node, state, wrong, delay_s, first``. State ``suspect``: the
             observer (−1: the server) has not heard of the node for too long; ``dead``: it has given it up. ``wrong``: the node
             was there; otherwise ``delay_s`` says for how long it had been gone, and ``first`` that nobody had found out before.
-        models: how each node's own model did, where there is no server: ``round, t_s, node, online, accuracy, distance,
-            updates, waited_s``. ``online``: whether the node was there when the last of the others had finished the round;
-            ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all; ``distance`` that from
+        models: how each node's own model did, where there is no server: ``round, t_s, node, online, accuracy, attack_success,
+            distance, updates, waited_s``. ``online``: whether the node was there when the last of the others had finished the
+            round; ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all,
+            ``attack_success`` on as many of those that attackers want something of; ``distance`` that from
             the mean of the models of those that were there (Euclidean), which ``rounds.accuracy`` is of; ``updates`` how often
             the node has trained, and ``waited_s`` how long it has waited for others, so far.
         hops: how far knowledge has come, where there is no server: ``round, t_s, hop, accuracy, tried``. A row is about all
@@ -460,6 +462,35 @@ class Run:
             },
             dtype=float,
         )
+
+    def spread(self) -> pd.DataFrame:
+        """How far a backdoor has come, where there is no server: nodes by how many links away the nearest attacker is.
+
+        Returns:
+            ``round, t_s, hop, nodes, attack_success, accuracy``: means over the nodes of each distance that were there, as links
+            lead from attackers; nodes that no attacker reaches are left out. Empty where attackers want nothing particular.
+
+        Raises:
+            ScenarioError: the topology has no graph on so many nodes.
+
+        Example:
+            >>> import decai_sim as ds
+            >>> ring = ds.Scenario(nodes=9, topology={"kind": "ring"}, task="digits", protocol={"kind": "dpsgd", "rounds": 1})
+            >>> ds.run(ring.but(attack={"kind": "badnets", "nodes": [0]}), progress=False).spread().hop.tolist()
+            [0, 1, 2, 3, 4]
+        """
+        from scipy.sparse.csgraph import dijkstra
+
+        told = self.models.dropna(subset=["attack_success"])
+        told = told[told["online"].astype(bool)]
+        attackers = self.nodes.loc[self.nodes["byzantine"].astype(bool), "node"].to_numpy()
+        hop = np.full(self.scenario.nodes, np.inf)
+        if len(told) and len(attackers):
+            hop = dijkstra(self.scenario.csr(), unweighted=True, indices=attackers, min_only=True)
+        told = told.assign(hop=hop[told["node"].to_numpy(dtype=np.int64)])
+        by_hop = told[np.isfinite(told["hop"])].groupby(["round", "t_s", "hop"], as_index=False)
+        found = by_hop.agg(nodes=("node", "size"), attack_success=("attack_success", "mean"), accuracy=("accuracy", "mean"))
+        return self._mine(found.astype({"hop": int}))
 
     @property
     def silenced(self) -> float:

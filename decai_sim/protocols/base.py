@@ -102,15 +102,20 @@ class Lab:
             return 0.0
         return len(self.byzantine) / self.world.n if self.attack.nodes is not None else self.attack.fraction
 
+    @property
+    def goal(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Test inputs that attackers want to be taken for something else, and for what; None: they want nothing particular."""
+        if self._goal is None:
+            on_data = None if self.attack is None else self.attack.on_data
+            self._goal = (None if on_data is None else self.clean.goal(on_data),)
+        return self._goal[0]
+
     def attack_success(self, model: torch.Tensor) -> float:
         """The share of the test samples that attackers want to be taken for something else that ``model (d,)`` takes for it.
 
         NaN if they want nothing particular.
         """
-        if self._goal is None:
-            on_data = None if self.attack is None else self.attack.on_data
-            self._goal = (None if on_data is None else self.clean.goal(on_data),)
-        (goal,) = self._goal
+        goal = self.goal
         return float("nan") if goal is None else self.clean.success(model.to(self.clean.device), goal)
 
     def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation, t_s: float | None = None) -> None:

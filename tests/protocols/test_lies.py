@@ -111,3 +111,21 @@ def test_protocols_that_know_no_lies_refuse_them(protocol: str) -> None:
     for change in ({"attack": "sign_flip"}, {"attack": "dissensus"}, {"defense": "median"}):
         with pytest.raises(ds.ScenarioError, match=protocol):
             run(protocol=protocol, **change)
+
+
+def test_a_backdoor_spreads_from_hop_to_hop() -> None:
+    path = {"kind": "given", "edges": [(node, node + 1) for node in range(11)]}
+    one = run(
+        topology=path,
+        attack={"kind": "badnets", "nodes": [0], "share": 0.5},
+        protocol={"kind": "dpsgd", "rounds": 12, "local_steps": 10},
+    )
+    spread = one.spread()
+    last = spread[spread["round"] == 12].set_index("hop")
+    assert last["nodes"].tolist() == [1] * 12
+    assert last.loc[0, "attack_success"] > 0.8
+    assert last.loc[0, "attack_success"] > last.loc[1:3, "attack_success"].mean() > last.loc[6:, "attack_success"].mean()
+    first = spread[spread["attack_success"] > 0.4].groupby("hop")["round"].min()
+    assert first.loc[0] <= first.get(1, 99) <= first.get(2, 99)
+    assert run(attack="sign_flip").spread().empty
+    assert run().spread().empty
