@@ -15,14 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from decai_sim import attacks, defenses, flower, learning, protocols, testing, viz, world
+    from decai_sim import attacks, defenses, executors, flower, learning, protocols, testing, viz, world
+    from decai_sim.comparison import Comparison
     from decai_sim.component import Component, kinds
     from decai_sim.errors import DecaiError, RunStoppedError, ScenarioError, StalledError
+    from decai_sim.robustness_table import Robustness, robustness
     from decai_sim.run_view import RunView
     from decai_sim.runs import Run, run
     from decai_sim.scenario import Scenario
     from decai_sim.seeding import Streams
-    from decai_sim.sweep import Comparison, compare
+    from decai_sim.sweeps import compare, sweep
 
     topologies = world.topologies
     network = churn = devices = faults = adversaries = dissemination = membership = world
@@ -32,6 +34,7 @@ __all__ = [
     "Comparison",
     "Component",
     "DecaiError",
+    "Robustness",
     "Run",
     "RunStoppedError",
     "RunView",
@@ -46,6 +49,7 @@ __all__ = [
     "defenses",
     "devices",
     "dissemination",
+    "executors",
     "faults",
     "flower",
     "kinds",
@@ -55,7 +59,9 @@ __all__ = [
     "optimisers",
     "partitions",
     "protocols",
+    "robustness",
     "run",
+    "sweep",
     "tasks",
     "testing",
     "topologies",
@@ -63,9 +69,10 @@ __all__ = [
 ]
 
 _ATTRIBUTES = {
-    "Comparison": "sweep",
+    "Comparison": "comparison",
     "Component": "component",
     "DecaiError": "errors",
+    "Robustness": "robustness_table",
     "Run": "runs",
     "RunStoppedError": "errors",
     "RunView": "run_view",
@@ -73,9 +80,11 @@ _ATTRIBUTES = {
     "ScenarioError": "errors",
     "StalledError": "errors",
     "Streams": "seeding",
-    "compare": "sweep",
+    "compare": "sweeps",
     "kinds": "component",
+    "robustness": "robustness_table",
     "run": "runs",
+    "sweep": "sweeps",
 }
 _MODULES = {
     "adversaries": "world.adversaries",
@@ -84,6 +93,7 @@ _MODULES = {
     "defenses": "defenses",
     "devices": "world.devices",
     "dissemination": "world.dissemination",
+    "executors": "executors",
     "faults": "world.faults",
     "flower": "flower",
     "membership": "world.membership",

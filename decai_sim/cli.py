@@ -117,6 +117,164 @@ def run(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep in YAML: scenario or scenarios, grid, seeds.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; with --executor by default all processors.")] = None,
+    executor: Annotated[
+        Literal["serial", "processes", "ray"] | None,
+        typer.Option(help="Who runs them; default: processes, if there are --workers."),
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster, such as auto; default: this machine.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/NAME_OF_FILE.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where finished runs are kept and found again.")] = Path("runs/sweeps"),
+    as_json: Json = False,
+) -> None:
+    """Run a scenario over a grid and several seeds; save the tables and a figure, print medians with intervals.
+
+    Finished runs are kept: one that was interrupted, even killed, goes on from there when the same command is given again. The
+    file names fields and the values they take:
+
+        scenario: {nodes: 50, task: digits}
+
+        grid: {attack.fraction: [0, 0.2], defense: [mean, [nnm, krum]]}
+
+        seeds: [0, 1, 2]
+
+    Exit code 1 if a run failed, 130 if it was stopped early; what there is of it is saved.
+    """
+    from decai_sim.runs import writable
+    from decai_sim.sweeps import read_sweep
+    from decai_sim.sweeps import sweep as execute
+
+    asked = read_sweep(file)
+    folder = out or Path("runs") / file.stem
+    result = execute(**asked, executor=_executor(executor, workers, address), cache=cache, progress=not as_json)
+    writable(folder)
+    result.save_tables(folder)
+    table = result.table()
+    if as_json:
+        rows = {"rows": _records(result.frame()), "table": _records(table)}
+        typer.echo(json.dumps({"complete": result.complete, "folder": str(folder), **rows}))
+    elif len(table):
+        from rich.console import Console
+
+        shown = table.drop(columns=["lowest", "highest", *(["scenario"] if result.columns else [])])
+        for name in ("accuracy", "low", "high", "coverage"):
+            shown[name] *= 100
+        shown = shown.rename(columns={"virtual_minutes": "virtual min", "gigabytes": "GB", "coverage": "% sure"})
+        shown = shown.rename(columns={name: name.rpartition(".")[2] for name in _unlike(result.columns)})
+        Console().print(_table("Final test accuracy in %: medians over the seeds, between low and high", shown))
+        typer.echo(f"saved in {folder}")
+    failures = [(f"{failure['label']}, seed {failure['seed']}", failure["error"]) for failure in result.failures]
+    _end(failures, result.complete)
+
+
+def _unlike(columns: Sequence[str]) -> list[str]:
+    """Dotted fields that can be told apart by their last words."""
+    last = [name.rpartition(".")[2] for name in columns]
+    return [name for name, word in zip(columns, last, strict=True) if last.count(word) == 1]
+
+
+def _executor(name: str | None, workers: int | None, address: str | None) -> Any:
+    """Who runs many runs, as options say."""
+    from decai_sim.executors import OnRay, Processes, Serial
+
+    if address is not None and name not in (None, "ray"):
+        raise ScenarioError(f"--address: {address!r} is not allowed with --executor {name}: only with ray")
+    if name == "serial" and workers not in (None, 1):
+        raise ScenarioError(f"--workers: {workers} is not allowed with --executor serial: at most 1")
+    if name == "ray" or address is not None:
+        return OnRay(workers, address)
+    if name == "processes" or (workers or 1) > 1:
+        return Processes(workers)
+    return Serial()
+
+
+def _end(failures: Sequence[tuple[str, str]], complete: bool) -> None:
+    """Say what failed, and leave with what that means."""
+    for what, error in failures:
+        typer.echo(f"failed: {what}: {error}", err=True)
+    if not complete:
+        typer.echo("stopped early: what was measured until then is saved", err=True)
+        raise typer.Exit(130)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+@app.command()
+def robustness(
+    profile: Annotated[
+        Literal["smoke", "paper"], typer.Option(help="smoke: minutes, one seed; paper: hours, five seeds and a larger task.")
+    ] = "smoke",
+    attacks: Annotated[
+        str | None, typer.Option(help="Names or components, as in 'alie,{kind: sign_flip, scale: 2}'; default: all of the table.")
+    ] = None,
+    defenses: Annotated[str | None, typer.Option(help="Likewise, as in 'mean,[nnm, krum]'.")] = None,
+    fractions: Annotated[str, typer.Option(help="Shares of attackers.")] = "0.2",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/robustness-PROFILE.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where finished runs are kept and found again.")] = Path("runs/sweeps"),
+    as_json: Json = False,
+) -> None:
+    """Run every attack against every defense at three heterogeneities; print what the worst attack leaves of each defense.
+
+    Finished runs are kept: one that was interrupted, even killed, goes on from there when the same command is given again.
+
+    Exit code 1 if a run failed, 130 if it was stopped early; what there is of it is saved.
+    """
+    from decai_sim.executors import Processes, Serial
+    from decai_sim.robustness_table import SEEDS, base_scenario
+    from decai_sim.robustness_table import robustness as execute
+    from decai_sim.runs import writable
+
+    folder = out or Path("runs") / f"robustness-{profile}"
+    began = time.perf_counter()
+    table = execute(
+        None if attacks is None else _list(attacks, "--attacks"),
+        None if defenses is None else _list(defenses, "--defenses"),
+        _list(fractions, "--fractions"),
+        seeds=SEEDS[profile],
+        base=base_scenario(profile),
+        executor=Serial() if workers == 1 else Processes(workers),
+        cache=cache,
+        progress=not as_json,
+    )
+    table.save(writable(folder))
+    worst = table.worst()
+    if as_json:
+        rows = {"rows": _records(table.frame), "worst": _records(worst)}
+        typer.echo(json.dumps({"complete": table.complete, "folder": str(folder), **rows}))
+    elif len(worst):
+        from rich.console import Console
+
+        console = Console()
+        shown = worst[["setting", "fraction", "defense"]].assign(
+            **{"in peace": 100 * worst["clean_accuracy"], "worst": 100 * worst["accuracy"], "by": worst["by"]}
+        )
+        console.print(_table("What the worst attack leaves of each defense (final test accuracy in %, medians)", shown))
+        console.print(repr(table), highlight=False, markup=False)
+        console.print(f"done in {time.perf_counter() - began:.0f} s", highlight=False)
+        typer.echo(f"saved in {folder}")
+    lost = table.failures
+    named = (lost["attack"] + " | " + lost["defense"] + ", " + lost["setting"] + ", seed " + lost["seed"].astype(str)).tolist()
+    _end(list(zip(named, lost["error"].tolist(), strict=True)), table.complete)
+
+
+def _list(text: str, option: str) -> list[Any]:
+    from decai_sim.scenario import parse_yaml
+
+    try:
+        values: list[Any] = parse_yaml(f"[{text}]")
+    except ScenarioError as error:
+        raise ScenarioError(f"{option}: {text!r} is not allowed: {error}") from None
+    return values
+
+
+@app.command()
 def deploy(
     file: Annotated[Path, typer.Argument(help="A scenario in YAML, of protocol federated.")],
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted field.")] = None,
@@ -196,7 +354,7 @@ def demo(
 
     from decai_sim.papers import quickstart
     from decai_sim.runs import writable
-    from decai_sim.sweep import compare
+    from decai_sim.sweeps import compare
 
     console = Console()
     began = time.perf_counter()
@@ -215,7 +373,7 @@ def demo(
         typer.echo("no run was finished", err=True)
         raise typer.Exit(1 if both.failures else 130)
     folder = main_runs.save(out)
-    table = main_runs.table()
+    table = main_runs.table().drop(columns=["low", "high", "coverage"])  # of three seeds the range is all there is
     for column in ("accuracy", "lowest", "highest"):
         table[column] *= 100
     table = table.rename(columns={"virtual_minutes": "virtual min", "gigabytes": "GB"})
@@ -251,7 +409,7 @@ def demo(
 
 
 def _split(result: Any, first: list[str]) -> tuple[Any, Any]:
-    from decai_sim.sweep import Comparison
+    from decai_sim.sweeps import Comparison
 
     mine = {label: runs for label, runs in result.runs.items() if label in first}
     others = {label: runs for label, runs in result.runs.items() if label not in first}

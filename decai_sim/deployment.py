@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 MOST_NODES = 64
 """More SuperNodes than this are not started on one machine: each is a few processes, and its client loads PyTorch."""
-_COLUMNS = ("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down")
+_COLUMNS = (
+    *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
+)
 _JOBS = ("node", "t_start_s", "t_end_s", "waited_s")
 _ROUNDS, _MODEL = "rounds.jsonl", "model.npy"
 _PLAIN = {"churn": None, "attack": None, "faults": (), "adversaries": ()}
@@ -265,6 +267,7 @@ def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
     from decai_sim.flower import apps, arrays
     from decai_sim.flower.recorded import Recorded
     from decai_sim.learning.problem import Problem
+    from decai_sim.learning.server_data import ServerData
     from decai_sim.seeding import Streams
 
     problem = Problem(scenario.task, scenario.nodes, Streams(scenario.seed))
@@ -276,11 +279,15 @@ def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
         t_s = time.time() - began
         accuracy, loss = problem.evaluate(arrays.to_vector(model))
         row = {"round": server_round, "t_s": t_s, "accuracy": accuracy, "loss": loss, "n_byzantine": 0, **watched.counts()}
+        row["attack_success"] = math.nan
         row["began_s"] = began
         with (results / _ROUNDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         with whole(results / _MODEL) as part:
             np.save(part, arrays.to_vector(model).numpy(), allow_pickle=False)
 
-    protocol = scenario.protocol
-    protocol.federate(watched, apps.initial_record(problem), protocol.strategy(scenario.nodes, scenario.defense), on_model)
+    protocol, how = scenario.protocol, {}
+    if scenario.defense is not None and {"server", "loss"} & scenario.defense.needs:
+        how["own_data"] = ServerData(problem, protocol.server_samples, protocol.plan())
+    strategy = protocol.strategy(scenario.nodes, scenario.defense, **how)
+    protocol.federate(watched, apps.initial_record(problem), strategy, on_model)

@@ -14,7 +14,7 @@ import ipywidgets
 from decai_sim.runs import Run, duration, run
 from decai_sim.scenario import Scenario
 from decai_sim.seeding import Streams
-from decai_sim.sweep import Comparison
+from decai_sim.sweeps import Comparison
 from decai_sim.viz.controls import Controls
 from decai_sim.viz.live import LiveFigure, percent
 from decai_sim.viz.palette import MARKERS

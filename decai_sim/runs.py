@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from decai_sim.component import whole_share
 from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
     from matplotlib.figure import Figure
 
+    from decai_sim.attacks import Attack
     from decai_sim.defenses import Rule
     from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
@@ -51,22 +53,40 @@ if TYPE_CHECKING:
 
 STALLED = "the run stalled"
 """How the warning of it begins."""
-FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops", "links")
+FRAMES = ("rounds", "nodes", "events", "messages", "traffic", "detections", "models", "hops", "links", "verdicts")
 _MODEL_COLUMNS = {
     "round": int,
     "t_s": float,
     "node": int,
     "online": bool,
     "accuracy": float,
+    "attack_success": float,
     "distance": float,
     "updates": int,
     "waited_s": float,
 }
 _HOP_COLUMNS = {"round": int, "t_s": float, "hop": int, "accuracy": float, "tried": int}
+_VERDICT_COLUMNS = {
+    "round": int,
+    "t_s": float,
+    "observer": int,
+    "node": int,
+    "byzantine": bool,
+    "kept": bool,
+    "weight": float,
+    "score": float,
+}
 _LINK_COLUMNS = {"t_s": float, "src": int, "dst": int}
-_LATER: dict[str, dict[str, Any]] = {"models": _MODEL_COLUMNS, "hops": _HOP_COLUMNS, "links": _LINK_COLUMNS}
+_LATER: dict[str, dict[str, Any]] = {
+    "models": _MODEL_COLUMNS,
+    "hops": _HOP_COLUMNS,
+    "links": _LINK_COLUMNS,
+    "verdicts": _VERDICT_COLUMNS,
+}
 """Frames that runs saved by earlier versions lack; they are empty then."""
-_ROUND_COLUMNS = (*("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"),)
+_ROUND_COLUMNS = (
+    *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
+)
 _LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
 """What of nodes' models a map shows, and where levels end, as shares of the largest value."""
 _VERSIONED = ("decai_sim", "flwr", "flwr-datasets", "torch", "simpy", "numpy", "pandas", "networkx", "pydantic")
@@ -80,8 +100,10 @@ class Run:
 
     Attributes:
         scenario: what was run.
-        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down``; bytes are cumulative and
-            count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers among the replies.
+        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down, attack_success``; bytes
+            are cumulative and count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers
+            among the replies; ``attack_success`` is the share of those test samples that attackers want to be taken for something
+            else that the model takes for it (backdoors, targeted label flips), NaN where they want nothing particular.
         nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down,
             own_accuracy``; ``adversary`` is the kind of network adversary that a node is, or None; ``own_accuracy`` that of the
             last model on the node's own test samples with the parameters that the node keeps, where there are such.
@@ -94,9 +116,10 @@ class Run:
         detections: what failure detectors found: ``t_s, observer, node, state, wrong, delay_s, first``. State ``suspect``: the
             observer (−1: the server) has not heard of the node for too long; ``dead``: it has given it up. ``wrong``: the node
             was there; otherwise ``delay_s`` says for how long it had been gone, and ``first`` that nobody had found out before.
-        models: how each node's own model did, where there is no server: ``round, t_s, node, online, accuracy, distance,
-            updates, waited_s``. ``online``: whether the node was there when the last of the others had finished the round;
-            ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all; ``distance`` that from
+        models: how each node's own model did, where there is no server: ``round, t_s, node, online, accuracy, attack_success,
+            distance, updates, waited_s``. ``online``: whether the node was there when the last of the others had finished the
+            round; ``accuracy`` is on ``protocol.node_tests`` samples of the central test set, the same for all,
+            ``attack_success`` on as many of those that attackers want something of; ``distance`` that from
             the mean of the models of those that were there (Euclidean), which ``rounds.accuracy`` is of; ``updates`` how often
             the node has trained, and ``waited_s`` how long it has waited for others, so far.
         hops: how far knowledge has come, where there is no server: ``round, t_s, hop, accuracy, tried``. A row is about all
@@ -107,6 +130,9 @@ class Run:
         links: links that change as time goes by: ``t_s, src, dst``, all there were from ``t_s`` on, ``src`` being who sends along
             them; of up to 100 changes, evenly spread, and of the last; of fewer where there are many links. Empty where links
             stay, which are :meth:`Scenario.csr`, and where nodes count rounds for themselves.
+        verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, kept, weight, score``. The observer is who
+            aggregated (−1: the server); ``weight`` is the update's share of the aggregate and ``score`` the rule's suspicion, NaN
+            where the rule has none. A rule that works on single coordinates keeps every update.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -124,6 +150,7 @@ class Run:
     models: pd.DataFrame
     hops: pd.DataFrame
     links: pd.DataFrame
+    verdicts: pd.DataFrame
     trace_digest: str
     complete: bool
     provenance: dict[str, Any] = field(repr=False)
@@ -404,6 +431,79 @@ class Run:
             raise ScenarioError("worst_decile: no node's accuracy is known")
         return float(known.nsmallest(-(-len(known) // 10)).mean())
 
+    def detection(self) -> pd.Series:
+        """How well the rule told attackers from others: an update that it did not use counts as found out.
+
+        Returns:
+            ``precision``: of the updates left out, those of attackers; ``recall``: of attackers' updates, those left out;
+            ``false_alarms``: of honest updates, those left out; ``auc``: how often an attacker's score is higher than an honest
+            node's of the same aggregation (½: no better than chance); ``time_to_detect_s``: median over attackers of virtual
+            seconds from a node's first update to the first one left out; ``found``: the share of attackers that ever were. NaN
+            where there is nothing to tell.
+
+        Example:
+            >>> import decai_sim as ds
+            >>> base = ds.Scenario(nodes=20, task="digits", protocol={"kind": "federated", "rounds": 2, "fraction": 1})
+            >>> run = ds.run(base.but(attack={"kind": "sign_flip", "scale": 4}, defense="krum"), progress=False)
+            >>> float(run.detection()["recall"])
+            1.0
+        """
+        seen = self.verdicts
+        out, bad = ~seen["kept"].astype(bool), seen["byzantine"].astype(bool)
+        first = seen[bad].groupby("node")["t_s"].min()
+        caught = seen[bad & out].groupby("node")["t_s"].min()
+        return pd.Series(
+            {
+                "precision": bad[out].mean(),
+                "recall": out[bad].mean(),
+                "false_alarms": out[~bad].mean(),
+                "auc": _auc(seen),
+                "time_to_detect_s": (caught - first).median(),
+                "found": len(caught) / len(first) if len(first) else math.nan,
+            },
+            dtype=float,
+        )
+
+    def spread(self) -> pd.DataFrame:
+        """How far a backdoor has come, where there is no server: nodes by how many links away the nearest attacker is.
+
+        Returns:
+            ``round, t_s, hop, nodes, attack_success, accuracy``: means over the nodes of each distance that were there, as links
+            lead from attackers; nodes that no attacker reaches are left out. Empty where attackers want nothing particular.
+
+        Raises:
+            ScenarioError: the topology has no graph on so many nodes.
+
+        Example:
+            >>> import decai_sim as ds
+            >>> ring = ds.Scenario(nodes=9, topology={"kind": "ring"}, task="digits", protocol={"kind": "dpsgd", "rounds": 1})
+            >>> ds.run(ring.but(attack={"kind": "badnets", "nodes": [0]}), progress=False).spread().hop.tolist()
+            [0, 1, 2, 3, 4]
+        """
+        from scipy.sparse.csgraph import dijkstra
+
+        told = self.models.dropna(subset=["attack_success"])
+        told = told[told["online"].astype(bool)]
+        attackers = self.nodes.loc[self.nodes["byzantine"].astype(bool), "node"].to_numpy()
+        hop = np.full(self.scenario.nodes, np.inf)
+        if len(told) and len(attackers):
+            hop = dijkstra(self.scenario.csr(), unweighted=True, indices=attackers, min_only=True)
+        told = told.assign(hop=hop[told["node"].to_numpy(dtype=np.int64)])
+        by_hop = told[np.isfinite(told["hop"])].groupby(["round", "t_s", "hop"], as_index=False)
+        found = by_hop.agg(nodes=("node", "size"), attack_success=("attack_success", "mean"), accuracy=("accuracy", "mean"))
+        return self._mine(found.astype({"hop": int}))
+
+    @property
+    def silenced(self) -> float:
+        """How many honest nodes the rule has silenced: less than half of what they sent was used. NaN if there was no rule.
+
+        Of several who aggregate, as in protocols without a server, each uses or leaves out an update by itself.
+        """
+        if not len(self.verdicts):
+            return math.nan
+        honest = self.verdicts[~self.verdicts["byzantine"].astype(bool)]
+        return float((honest.groupby("node")["kept"].mean() < 0.5).sum())
+
     def _problem(self) -> Problem | None:
         """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
         from decai_sim.learning.problem import Problem
@@ -656,8 +756,7 @@ def _execute(
     world.watch()
     byzantine: frozenset[int] = frozenset()
     if scenario.attack is not None:
-        count = whole_share(scenario.attack.fraction, scenario.nodes)
-        byzantine = frozenset(streams.of("attack").choice(scenario.nodes, size=count, replace=False).tolist())
+        byzantine = _attackers(scenario.attack, world)
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 
     def on_round(record: dict[str, Any]) -> None:
@@ -699,6 +798,25 @@ def _execute(
     if complete:
         _warn_of_adversaries_in_vain(result)
     return result
+
+
+def _attackers(attack: Attack, world: World) -> frozenset[int]:
+    """Who they are.
+
+    Raises:
+        ScenarioError: there are no such nodes, or not as many.
+    """
+    from decai_sim.world.placement import place
+    from decai_sim.world.targets import check_nodes
+
+    if attack.nodes is not None:
+        check_nodes(attack.nodes, world.n, "attack.nodes", server_too=False)
+        return frozenset(attack.nodes)
+    where = attack.by if attack.region is None else f"region:{attack.region}"
+    count = whole_share(attack.fraction, world.n)
+    field = "attack.by" if attack.region is None else "attack.region"
+    graph = world.graph if attack.by != "random" else sp.csr_array((world.n, world.n))  # type: ignore[no-untyped-call]
+    return frozenset(place(where, count, graph, world.paths.regions, world.streams.of("attack"), field).tolist())
 
 
 def _warn_of_adversaries_in_vain(run: Run) -> None:
@@ -787,6 +905,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
         "models": _stacked(lab.models, _MODEL_COLUMNS),
         "hops": _stacked(lab.hops, _HOP_COLUMNS),
         "links": _stacked([_arrows(*past) for past in world.past_links()], _LINK_COLUMNS),
+        "verdicts": _stacked(lab.verdicts, _VERDICT_COLUMNS),
     }
     for frame in frames.values():
         frame.insert(0, "run_id", scenario.id)
@@ -804,6 +923,18 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     }
     model = lab.model.cpu().numpy() if lab.model is not None else None
     return Run(scenario, **frames, trace_digest=digest, complete=complete, provenance=provenance, model=model)
+
+
+def _auc(seen: pd.DataFrame) -> float:
+    """Over aggregations with scores and both kinds of nodes, the mean area under the receiver operating characteristic."""
+    from sklearn.metrics import roc_auc_score
+
+    areas = []
+    for _, one in seen.dropna(subset=["score"]).groupby(["observer", "round"]):
+        bad = one["byzantine"].astype(bool)
+        if bad.any() and not bad.all():
+            areas.append(roc_auc_score(bad, one["score"].rank()))
+    return float(np.mean(areas)) if areas else math.nan
 
 
 def _ends(links: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

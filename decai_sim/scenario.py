@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
-from decai_sim.attacks import Attack, DataAttack
+from decai_sim.attacks import Attack
 from decai_sim.component import Description, field_of, parse
 from decai_sim.defenses import DefenseField
 from decai_sim.errors import ScenarioError, explain
@@ -248,8 +248,8 @@ class Scenario(Description):
         self.network.check(self.nodes)
         if self.churn is not None:
             self.churn.check(self.nodes)
-        if isinstance(self.attack, DataAttack):
-            self.attack.check(self.task.load().classes)
+        if self.attack is not None and self.attack.on_data is not None:
+            self.attack.check(self.task.load())
         if self.protocol.needs_connected or isinstance(self.topology, Given) or hasattr(self.topology, "path"):
             import networkx as nx
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -15,9 +16,9 @@ from pydantic import ValidationError
 if TYPE_CHECKING:
     import torch
 
-    from decai_sim.attacks.base import Attack, DataAttack, UpdateAttack
+    from decai_sim.attacks.base import Attack, DataAttack, PeerAttack, UpdateAttack
     from decai_sim.component import Component
-    from decai_sim.defenses.base import Context, Mixing, Rule
+    from decai_sim.defenses.base import Context, Rule, Step
     from decai_sim.learning.models import Model
     from decai_sim.learning.optimisers import Optimiser
     from decai_sim.learning.partitions import Partition
@@ -141,17 +142,23 @@ def check_attack(attack: Attack) -> None:
         >>> from decai_sim.attacks import SignFlip
         >>> check_attack(SignFlip(scale=4))
     """
-    from decai_sim.attacks.base import Attack, DataAttack, UpdateAttack
+    from decai_sim.attacks.base import Attack, DataAttack, PeerAttack, UpdateAttack
     from decai_sim.component import parse
 
     _require(isinstance(attack, Attack), attack, "is no attack")
     _check_component(attack, parse("attacks", attack.to_config()))
     _require(0 <= attack.fraction < 1, attack, "fraction is outside [0, 1)")
-    _require(isinstance(attack, UpdateAttack | DataAttack), attack, "is neither an UpdateAttack nor a DataAttack")
+    families = UpdateAttack | DataAttack | PeerAttack
+    _require(isinstance(attack, families), attack, "is neither an UpdateAttack nor a DataAttack nor a PeerAttack")
     if isinstance(attack, UpdateAttack):
         _check_update_attack(attack)
     if isinstance(attack, DataAttack):
         _check_data_attack(attack)
+    if isinstance(attack, PeerAttack):
+        _check_peer_attack(attack)
+    if attack.on_data is not None:
+        same = all(attack.on_data.active(server_round) == attack.active(server_round) for server_round in range(1, 9))
+        _require(same, attack, "attacks and poisons in different rounds")
 
 
 def _check_update_attack(attack: UpdateAttack) -> None:
@@ -162,57 +169,112 @@ def _check_update_attack(attack: UpdateAttack) -> None:
     def generator() -> torch.Generator:
         return torch.Generator().manual_seed(5)
 
+    def median(rows: torch.Tensor) -> torch.Tensor:
+        return rows.median(dim=0).values
+
+    def fine(sent: torch.Tensor) -> torch.Tensor:
+        return sent.isfinite().all() if attack.finite else ~sent.isfinite().all()
+
     for dtype in (torch.float32, torch.float64):
         for h, b, d in ((7, 3, 11), (2, 1, 1), (5, 0, 4)):
             honest, own = _normal(h, d, seed=1, dtype=dtype), _normal(b, d, seed=2, dtype=dtype)
-            for view in (None, View(own=own), View(own=own, omniscient=True, n=h + b)):
-                with _Untouched(attack, (honest, own)):
+            past, previous = _normal(b, d, seed=3, dtype=dtype), _normal(d, seed=4, dtype=dtype)
+            much = View(own, n=2 * h + b, f=b, past=past, previous=previous, rule=median, round=4)
+            for view in (None, View(own=own), View(own=own, omniscient=True, n=h + b), much):
+                with _Untouched(attack, (honest, own, past, previous)):
                     sent = attack(honest, b, generator(), view)
                 _require(sent.shape == (b, d), attack, f"returns {tuple(sent.shape)} instead of {(b, d)}")
                 _require(sent.dtype == dtype, attack, f"returns {sent.dtype} for {dtype}")
                 _require(sent.device == honest.device, attack, "returns rows on another device")
-                _require(sent.isfinite().all(), attack, "returns rows that are not finite")
-                _require(torch.equal(sent, attack(honest, b, generator(), view)), attack, "differs for the same seed")
+                finite = "not finite" if attack.finite else "finite, though it says finite = False"
+                _require(b == 0 or fine(sent), attack, f"returns rows that are {finite}")
+                again = attack(honest, b, generator(), view)
+                _require(torch.equal(sent.nan_to_num(7.0), again.nan_to_num(7.0)), attack, "differs for the same seed")
         blind, own = honest.new_empty(0, 4), _normal(3, 4, seed=2, dtype=dtype)
         sent = attack(blind, 3, generator(), View(own=own))
-        _require(sent.shape == (3, 4) and sent.isfinite().all(), attack, "fails when it sees no honest row but its own")
+        _require(sent.shape == (3, 4) and fine(sent), attack, "fails when it sees no honest row but its own")
+    for count in (0, 1, 12):
+        claimed = attack.claims(count)
+        _require(isinstance(claimed, int) and claimed >= 0, attack, f"claims {claimed!r} samples")
 
 
 def _check_data_attack(attack: DataAttack) -> None:
     import torch
 
-    for n in (0, 1, 50):
-        x = _normal(n, 3, seed=1, dtype=torch.float32)
-        y = torch.arange(n) % 10
-        with _Untouched(attack, (x, y)):
-            x_new, y_new = attack.poison(x, y, torch.Generator().manual_seed(5))
-        again = attack.poison(x, y, torch.Generator().manual_seed(5))
-        _require(x_new.shape == x.shape and y_new.shape == y.shape, attack, "changes the number of samples or their shape")
-        _require(x_new.dtype == x.dtype and y_new.dtype == y.dtype, attack, "changes a dtype")
-        _require(x_new.isfinite().all(), attack, "returns samples that are not finite")
-        _require((y_new >= 0).all(), attack, "returns negative labels")
-        _require(torch.equal(x_new, again[0]) and torch.equal(y_new, again[1]), attack, "differs for the same seed")
+    shapes: list[tuple[tuple[int, ...], torch.dtype]] = [((9, 8), torch.float32), ((12, 10, 3), torch.uint8)]
+    if not attack.images:
+        shapes.append(((3,), torch.float32))
+    for shape, dtype in shapes:
+        for n in (0, 1, 50):
+            x = _normal(n, *shape, seed=1, dtype=torch.float32)
+            x = x if dtype == torch.float32 else (x.abs() * 60).clamp(max=255).to(dtype)
+            y = torch.arange(n) % 10
+            for mine in (attack, attack.part(1)):
+                with _Untouched(attack, (x, y)):
+                    x_new, y_new = mine.poison(x, y, torch.Generator().manual_seed(5))
+                again = mine.poison(x, y, torch.Generator().manual_seed(5))
+                same = x_new.shape == x.shape and y_new.shape == y.shape
+                _require(same, attack, "changes the number of samples or their shape")
+                _require(x_new.dtype == x.dtype and y_new.dtype == y.dtype, attack, "changes a dtype")
+                _require(x_new.isfinite().all(), attack, "returns samples that are not finite")
+                _require((y_new >= 0).all(), attack, "returns negative labels")
+                equal = torch.equal(x_new, again[0]) and torch.equal(y_new, again[1])
+                _require(equal, attack, "differs for the same seed")
+            with _Untouched(attack, (x, y)):
+                goal = attack.goal(x, y)
+            if goal is not None:
+                for given, wanted, what in ((x, goal[0], "inputs"), (y, goal[1], "labels"), (y.bool(), goal[2], "samples")):
+                    alike = wanted.shape == given.shape and wanted.dtype == given.dtype
+                    _require(alike, attack, f"its goal has {what} of another shape or dtype")
+                _require((goal[1] != y)[goal[2]].all(), attack, "its goal counts samples that are right as they are")
 
 
-def check_defense(defense: Rule | Mixing) -> None:
-    """Check that a rule, mixing step or chain keeps the contract of :mod:`decai_sim.defenses`.
+def _check_peer_attack(attack: PeerAttack) -> None:
+    import torch
 
-    Where ``defense`` leaves ``f`` open, it is taken to be 1.
+    for dtype in (torch.float32, torch.float64):
+        for h in (0, 1, 4):
+            own, models = _normal(5, seed=1, dtype=dtype), _normal(h, 5, seed=2, dtype=dtype)
+            weights = torch.full((h,), 0.1, dtype=dtype)
+            with _Untouched(attack, (own, models, weights)):
+                sent = attack.to_neighbour(own, models, weights, 0.2, torch.Generator().manual_seed(5))
+            again = attack.to_neighbour(own, models, weights, 0.2, torch.Generator().manual_seed(5))
+            if sent is None or again is None:
+                _require(sent is again, attack, "differs for the same seed")
+                continue
+            _require(sent.shape == own.shape and sent.dtype == dtype, attack, "sends a model of another shape or dtype")
+            _require(sent.isfinite().all(), attack, "sends a model that is not finite")
+            _require(torch.equal(sent, again), attack, "differs for the same seed")
+    for degree in (1, 2, 9):
+        claimed = attack.claims_degree(degree)
+        _require(isinstance(claimed, int) and claimed >= 1, attack, f"claims {claimed!r} neighbours")
+    lied_to = attack.lies_to(10, torch.Generator().manual_seed(5))
+    again = attack.lies_to(10, torch.Generator().manual_seed(5))
+    _require(lied_to.shape == (10,) and lied_to.dtype == torch.bool, attack, "does not say which of its receivers it lies to")
+    _require(torch.equal(lied_to, again), attack, "differs for the same seed")
+
+
+def check_defense(defense: Rule | Step) -> None:
+    """Check that a rule, a step before rules or a chain keeps the contract of :mod:`decai_sim.defenses`.
+
+    Where ``defense`` leaves ``f`` open, it is taken to be 1. What it needs of a context it is given.
 
     Example:
         >>> from decai_sim.defenses import NNM, Krum
         >>> check_defense(NNM(f=1) >> Krum(f=1))
     """
+    import math
+
     import torch
 
     from decai_sim.component import parse
-    from decai_sim.defenses import Chain, Context, Mixing, MixingChain, Rule, parse_defense
+    from decai_sim.defenses import Chain, Context, MixingChain, Rule, Step, parse_defense
 
-    _require(isinstance(defense, Rule | Mixing), defense, "is neither a Rule nor a Mixing")
+    _require(isinstance(defense, Rule | Step), defense, "is neither a Rule nor a Step")
     config = defense.to_config()
     if isinstance(defense, MixingChain):
         restored: Any = MixingChain.model_validate({"steps": config})
-    elif isinstance(defense, Mixing):
+    elif isinstance(defense, Step):
         restored = parse("defenses", config)
     elif isinstance(defense, Chain):
         restored = Chain.model_validate({"steps": config}) if isinstance(config, list) else parse_defense(config)
@@ -220,58 +282,110 @@ def check_defense(defense: Rule | Mixing) -> None:
         restored = parse_defense(config)
     _check_component(defense, restored)
 
+    known = {name for name in Context.__dataclass_fields__ if name not in ("dropped", "shared")}
+    _require(defense.needs <= known, defense, f"needs {sorted(defense.needs - known)}, which no context has")
     steps = defense.steps if isinstance(defense, Chain | MixingChain) else (defense,)
     n, d = 4 * max(1, *(step.f or 0 for step in (defense, *steps))) + 7, 13
+    charged = [defense.flops(n, size, 1) for size in (d, 10 * d)]
+    _require(0 < charged[0] <= charged[1] < math.inf, defense, "its flops are not above 0, or fewer for longer rows")
     for dtype in (torch.float32, torch.float64):
         rows = _normal(n, d, seed=1, dtype=dtype)
-        context = Context(f=1, num_examples=torch.arange(1, n + 1))
+        context = _told(rows)
         if isinstance(defense, Rule):
             _check_rule(defense, rows, context)
         else:
-            _check_mixing(defense, rows, context)
+            _check_step(defense, rows, context)
+    for name in sorted(defense.needs):
+        message = _refusal(defense, rows, _without(context(), name))
+        _require(f"context.{name}" in message and "\n" not in message, defense, f"does not ask for context.{name} in one line")
     for wrong in (rows[:0], rows[0], rows.long()):
-        try:
-            defense(wrong, context)
-        except ValueError:
-            continue
-        raise AssertionError(f"{defense!r}: accepts updates of shape {tuple(wrong.shape)} and {wrong.dtype}")
+        shape = f"{tuple(wrong.shape)} and {wrong.dtype}"
+        _require(_refusal(defense, wrong, context()), defense, f"accepts updates of shape {shape}")
+
+
+def _without(context: Context, name: str) -> Context:
+    nothing: dict[str, Any] = {name: None}
+    return replace(context, **nothing)
+
+
+def _refusal(defense: Rule | Step, rows: torch.Tensor, context: Context) -> str:
+    """What it says when it refuses; empty if it does not."""
+    try:
+        defense(rows, context)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _told(rows: torch.Tensor) -> Callable[[], Context]:
+    """A maker of contexts that know all that a rule may need of these rows, each with draws and a memory of its own."""
+    import torch
+
+    from decai_sim.defenses import Context
+
+    n = len(rows)
+    middle = rows.mean(dim=0)
+
+    def told() -> Context:
+        return Context(
+            f=1,
+            num_examples=torch.arange(1, n + 1),
+            own=middle + 0.1,
+            staleness=torch.arange(n) % 3,
+            who=torch.arange(n).flip(0) + 10,
+            weights=torch.full((n,), 1 / (n + 1)),
+            server=middle.clone(),
+            loss=lambda moved: (moved - middle.to(moved)).square().mean(dim=1),
+            round=1,
+            memory={},
+            generator=torch.Generator().manual_seed(5),
+        )
+
+    return told
 
 
 def _permuted(rows: torch.Tensor, context: Context) -> tuple[torch.Tensor, torch.Tensor, Context]:
-    from dataclasses import replace
-
     import torch
 
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(3))
-    assert context.num_examples is not None
-    return order, rows[order], replace(context, num_examples=context.num_examples[order])
+    moved: dict[str, Any] = {}
+    for name in ("num_examples", "staleness", "who", "weights"):
+        values = getattr(context, name)
+        moved[name] = None if values is None else values[order]
+    return order, rows[order], replace(context, **moved)
 
 
-def _check_rule(rule: Rule, rows: torch.Tensor, context: Context) -> None:
+def _check_rule(rule: Rule, rows: torch.Tensor, context: Callable[[], Context]) -> None:
     import torch
 
     n, d = rows.shape
     with _Untouched(rule, (rows,)):
-        result = rule.explain(rows, context)
+        result = rule.explain(rows, context())
     value = result.value
     _require(value.shape == (d,), rule, f"returns {tuple(value.shape)} instead of {(d,)}")
     _require(value.dtype == rows.dtype and value.device == rows.device, rule, "changes dtype or device")
     _require(value.isfinite().all(), rule, "returns a value that is not finite for finite rows")
-    _require(torch.equal(value, rule(rows, context)), rule, "call and explain differ, or it is not deterministic")
+    _require(torch.equal(value, rule(rows, context())), rule, "call and explain differ, or it is not deterministic")
     _require(value.untyped_storage().data_ptr() != rows.untyped_storage().data_ptr(), rule, "returns a view of its argument")
     _require(result.kept.shape == (n,) and result.kept.dtype == torch.bool, rule, "kept is not (n,) bool")
-    _require(result.kept.any(), rule, "keeps no row")
+    _require(result.kept.any() or rule.peer, rule, "keeps no row")
     _require(result.scores is None or result.scores.shape == (n,), rule, "scores are not (n,)")
+    _require(result.scores is None or not result.scores.isnan().any(), rule, "a score is not a number")
+    _require(rule.rest is None or hasattr(context(), rule.rest), rule, f"its rest is {rule.rest}, which no context has")
     if result.weights is not None:
         _require(result.weights.shape == (n,), rule, "weights are not (n,)")
         mean = result.weights.to(rows) @ rows
+        rest = getattr(context(), rule.rest) if rule.rest is not None else None
+        if rest is not None:
+            mean += (1 - result.weights.to(rows).sum()) * rest
         _require(torch.allclose(mean, value, rtol=1e-4, atol=1e-5), rule, "its value is not the mean that its weights say")
         _require((result.weights[~result.kept] == 0).all(), rule, "a row that is not kept has weight")
 
-    order, shuffled, shuffled_context = _permuted(rows, context)
-    moved = rule.explain(shuffled, shuffled_context)
-    _require(torch.allclose(moved.value, value, rtol=1e-4, atol=1e-5), rule, "depends on the order of the rows")
-    _require(torch.equal(moved.kept, result.kept[order]), rule, "whom it keeps depends on the order of the rows")
+    if rule.symmetric:
+        order, shuffled, shuffled_context = _permuted(rows, context())
+        moved = rule.explain(shuffled, shuffled_context)
+        _require(torch.allclose(moved.value, value, rtol=1e-4, atol=1e-5), rule, "depends on the order of the rows")
+        _require(torch.equal(moved.kept, result.kept[order]), rule, "whom it keeps depends on the order of the rows")
 
     if not rule.robust:
         return
@@ -279,37 +393,60 @@ def _check_rule(rule: Rule, rows: torch.Tensor, context: Context) -> None:
         poisoned = rows.clone()
         poisoned[1, 0] = poison
         with _Untouched(rule, (poisoned,)):
-            result = rule.explain(poisoned, context)
+            result = rule.explain(poisoned, context())
         _require(result.value.isfinite().all(), rule, f"is defeated by a row with {poison}")
         _require(not result.kept[1], rule, f"keeps a row with {poison}")
         _require(result.weights is None or result.weights[1] == 0, rule, f"gives weight to a row with {poison}")
         _require(result.scores is None or result.scores[1] == float("inf"), rule, "a dropped row's score is not infinite")
-    try:
-        rule(torch.full_like(rows, float("nan")), context)
-    except ValueError:
+    _require(_refusal(rule, torch.full_like(rows, float("nan")), context()), rule, "accepts rows none of which is finite")
+    _check_one_by_one(rule, rows, context)
+
+
+def _check_one_by_one(rule: Rule, rows: torch.Tensor, context: Callable[[], Context]) -> None:
+    """What holds of a filter, which takes one update at a time."""
+    import math
+
+    from decai_sim.defenses import Filter
+
+    if not isinstance(rule, Filter):
         return
-    raise AssertionError(f"{rule!r}: accepts rows none of which is finite")
+    for number in range(len(rows)):
+        weight = rule.accept(rows[number], context().of_row(number))
+        _require(isinstance(weight, float) and 0 <= weight < math.inf, rule, f"accepts an update with weight {weight!r}")
+    _require(rule.accept(rows[0] * float("nan"), context().of_row(0)) == 0, rule, "accepts an update that is not finite")
 
 
-def _check_mixing(mixing: Mixing, rows: torch.Tensor, context: Context) -> None:
+def _check_step(step: Step, rows: torch.Tensor, context: Callable[[], Context]) -> None:
     import torch
 
     n = len(rows)
-    with _Untouched(mixing, (rows,)):
-        matrix, mixed = mixing.mixing(rows, context), mixing(rows, context)
-    _require(matrix.shape == (n, n) and mixed.shape == rows.shape, mixing, "changes the number of rows")
-    _require(mixed.dtype == rows.dtype and mixed.device == rows.device, mixing, "changes dtype or device")
-    _require(torch.allclose(matrix.sum(dim=1).double(), torch.ones(n).double(), atol=1e-5), mixing, "its rows do not sum to 1")
-    _require(torch.allclose(matrix.to(rows) @ rows, mixed, rtol=1e-4, atol=1e-5), mixing, "its rows are not matrix @ updates")
-    _require(torch.equal(mixed, mixing(rows, context)), mixing, "is not deterministic")
-    order, shuffled, shuffled_context = _permuted(rows, context)
-    again = mixing(shuffled, shuffled_context)
-    _require(torch.allclose(again, mixed[order], rtol=1e-4, atol=1e-5), mixing, "depends on the order of the rows")
+    with _Untouched(step, (rows,)):
+        done, made = step.step(rows, context()), step(rows, context())
+    m = len(made)
+    _require(1 <= m <= n and made.shape[1:] == rows.shape[1:], step, f"makes rows of shape {tuple(made.shape)}")
+    _require(torch.equal(done.rows, made), step, "call and step differ, or it is not deterministic")
+    _require(made.dtype == rows.dtype and made.device == rows.device, step, "changes dtype or device")
+    _require(made.isfinite().all(), step, "makes rows that are not finite of finite ones")
+    matrix = done.matrix
+    if matrix is None:
+        _require(m == n and not step.averages, step, "changes the number of rows, or averages, without a matrix")
+    else:
+        _require(matrix.shape == (m, n), step, f"its matrix is {tuple(matrix.shape)} instead of {(m, n)}")
+        _require(torch.allclose(matrix.to(rows) @ rows, made, rtol=1e-4, atol=1e-5), step, "its rows are not matrix @ updates")
+        sums = matrix.sum(dim=1).double()
+        _require(not step.averages or torch.allclose(sums, sums.new_ones(m), atol=1e-5), step, "its rows do not sum to 1")
+    if step.symmetric:
+        order, shuffled, shuffled_context = _permuted(rows, context())
+        again = step(shuffled, shuffled_context)
+        # Fewer rows than before come in an order of their own.
+        same = (again, made[order]) if m == n else (again[again[:, 0].argsort()], made[made[:, 0].argsort()])
+        _require(torch.allclose(*same, rtol=1e-4, atol=1e-5), step, "depends on the order of the rows")
     poisoned = rows.clone()
     poisoned[1] = float("nan")
-    mixed = mixing(poisoned, context)
-    others = torch.arange(n) != 1
-    _require(mixed[others].isfinite().all(), mixing, "lets a row that is not finite reach others")
+    made = step(poisoned, context())
+    if len(made) == n:
+        made = made[torch.arange(n) != 1]
+    _require(made.isfinite().all(), step, "lets a row that is not finite reach others")
 
 
 def check_topology(topology: Topology, nodes: int = 20) -> None:

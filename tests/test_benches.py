@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from decai_sim.benches import peer_to_peer, training
+from decai_sim.benches import byzfl_rules, defenses, peer_to_peer, training
 from decai_sim.benches.bench import alternating, benches
 from decai_sim.benches.flood import flood, flood_one_by_one, peak_memory_bytes
 from decai_sim.benches.peers import bare_heap, simpy_inbox
 from decai_sim.benches.world import measure
+from decai_sim.component import kinds
 from decai_sim.papers.rows import report
 from decai_sim.world import Ring
 
@@ -138,6 +139,26 @@ def test_the_other_simulator_is_given_the_same_work(gossipy: Any, monkeypatch: p
     rows = {row.name: row for row in peer_to_peer.measure(nodes=24, rounds=1, many=12, few=12, repeats=1)}
     assert rows["gossipy, 12 nodes, one message a node and round"].value > 0
     assert math.isfinite(rows["D-PSGD, ours / gossipy"].value)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_the_bench_of_defenses_gives_every_figure_of_the_design(other: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if other and not byzfl_rules.installed():
+        pytest.skip("byzfl is not installed")
+    monkeypatch.setattr(byzfl_rules, "installed", lambda: other)
+    rows = list(defenses.measure(n=30, d=2_000, f=3, repeats=1))
+    assert [row.target for row in rows if row.target] == ["≤ 1.3", "≤ 1.3", "≤ 1.3", "≤ 2.3", "≥ 3", "≥ 3", "≤ 3"]
+    beside = [row for row in rows if "byzfl" in row.name]
+    assert [math.isfinite(row.value) for row in beside] == [other, other]
+    assert other or all("not installed" in row.source and row.meets is None for row in beside)
+    assert all(row.value > 0 for row in rows if row not in beside)
+
+
+def test_memory_is_measured_of_every_rule_that_takes_many_rows() -> None:
+    found = dict(defenses.peaks(300, 20_000, 20))
+    ours = {kind for kind, cls in kinds("defenses").items() if cls.__module__.startswith("decai_sim.")}
+    assert ours - set(found) == {"chain", "mda", "smea"}
+    assert found["clipping"] > 1.5  # a copy of the rows, and the rows
 
 
 def test_benches_are_found_by_name() -> None:

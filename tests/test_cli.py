@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import decai_sim as ds
@@ -316,3 +317,134 @@ def test_a_killed_run_goes_on_where_it_was(scenario: Path, tmp_path: Path) -> No
     assert again["rounds"] == whole["rounds"]
     assert not (out / "journal").exists()
     assert ds.Run.load(out).complete
+
+
+SWEEP = """
+scenario: {nodes: 8, task: digits, attack: sign_flip, protocol: {kind: federated, rounds: 2, fraction: 1}}
+grid: {attack.fraction: [0, 0.25], defense: [mean, [nnm, trimmed_mean]]}
+seeds: [0, 1]
+"""
+
+
+def test_sweep_prints_medians_saves_tables_and_runs_nothing_twice(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(SWEEP)
+    done = cli("sweep", "grid.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nnm >>" in done.stdout
+    out = tmp_path / "runs" / "grid"
+    assert {path.name for path in out.iterdir()} == {"runs.parquet", "rounds.parquet", "table.csv", "sweep.png"}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "sweeps").iterdir()}
+    assert len(kept) == 8
+    again = cli("sweep", "grid.yaml", "--workers", "2", "--json", "--out", "other", cwd=tmp_path)
+    answer = json.loads(again.stdout)
+    assert answer["complete"] is True
+    assert [row["runs"] for row in answer["table"]] == [2] * 4
+    assert [(row["attack.fraction"], row["seed"]) for row in answer["rows"][:3]] == [(0.0, 0), (0.0, 1), (0.0, 0)]
+    assert answer["rows"][0]["error"] is None
+    assert answer["rows"][0]["attack_success"] is None
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "sweeps").iterdir()} == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scenario: {nodez: 5}", "scenario.nodez"),
+        ("scenario: {}\nscenarios: {}", "scenarios"),
+        ("scenarios: [1]", "scenarios: [1] is not allowed"),
+        ("scenarios: {a: {nodes: 0}}", "scenarios.a.nodes: 0 is not allowed"),
+        ("scenario: 3", "scenario: 3 is not allowed"),
+        ("grids: {}", "grids: not allowed: unknown key"),
+        ("grid: [1]", "grid: [1] is not allowed"),
+        ("grid: {defense: mean}", "grid.defense: 'mean' is not allowed"),
+        ("grid: {protocol.rounds: [1, 0]}", "protocol.rounds: 0 is not allowed"),
+        ("seeds: 3", "seeds: 3 is not allowed"),
+        ("- 1", "list is not allowed"),
+        ("a: [", "not plain YAML"),
+        ("scenario: {nodes: 8, defense: {kind: krum, f: 4}, protocol: {kind: federated, fraction: 1}}", "defense.f: 4"),
+    ],
+)
+def test_bad_sweeps_end_in_one_line_and_exit_code_2(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    done = cli("sweep", "bad.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "runs" / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sweep", "missing.yaml"],
+        ["sweep", "sweep.yaml", "--executor", "cloud"],
+        ["sweep", "sweep.yaml", "--executor", "serial", "--workers", "2"],
+        ["sweep", "sweep.yaml", "--executor", "processes", "--address", "auto"],
+        ["sweep", "sweep.yaml", "--cache", "sweep.yaml"],
+        ["robustness", "--attacks", "sing_flip"],
+        ["robustness", "--attacks", "{kind: sign_flip, scale: -1}"],
+        ["robustness", "--defenses", "[nnm"],
+        ["robustness", "--defenses", "nnm", "--attacks", "alie"],
+        ["robustness", "--fractions", "2", "--attacks", "alie", "--defenses", "mean"],
+        ["robustness", "--profile", "huge"],
+    ],
+)
+def test_wrong_sweeps_and_tables_end_in_one_line_and_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    done = cli(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), done.stderr
+
+
+def test_a_sweep_with_failures_says_so_and_ends_in_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "some.yaml").write_text(SWEEP.replace("[nnm, trimmed_mean]", "{kind: krum, f: 4}"))
+    done = cli("sweep", "some.yaml", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("failed: fraction=") and "defense.f: 4" in line for line in lines)
+    assert sum(row["error"] is not None for row in json.loads(done.stdout)["rows"]) == 4
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_leaves_a_usable_partial_sweep(workers: str, tmp_path: Path) -> None:
+    long = SWEEP.replace("rounds: 2", "rounds: 40").replace("seeds: [0, 1]", f"seeds: {list(range(40))}")
+    (tmp_path / "long.yaml").write_text(long)
+    command = [sys.executable, "-m", "decai_sim.cli", "sweep", "long.yaml", "--workers", workers]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        ends = time.monotonic() + 120
+        while len(list(tmp_path.glob("runs/sweeps/[0-9a-f]*"))) < 3 and time.monotonic() < ends:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "stopped early" in errors
+    assert 2 <= len(pd.read_parquet(tmp_path / "runs" / "long" / "runs.parquet")) < 160
+    assert (tmp_path / "runs" / "long" / "sweep.png").is_file()
+
+
+def test_robustness_makes_the_table_by_one_command(tmp_path: Path) -> None:
+    attacks = "sign_flip,{kind: label_flip}"
+    command = ("robustness", "--attacks", attacks, "--defenses", "mean,[nnm, trimmed_mean]", "--workers", "2")
+    done = cli(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nnm >>" in done.stdout
+    assert "2 attacks, 2 defenses, 3 settings: 12 runs under attack" in done.stdout
+    out = tmp_path / "runs" / "robustness-smoke"
+    assert {path.name for path in out.iterdir()} == {
+        *("robustness.parquet", "clean.parquet", "robustness.csv", "worst.csv", "robustness.png")
+    }
+    answer = json.loads(cli(*command, "--json", cwd=tmp_path).stdout)
+    assert (len(answer["rows"]), len(answer["worst"])) == (12, 6)
+    assert len(list((tmp_path / "runs" / "sweeps").iterdir())) == 18
+    worst = {(row["setting"], row["defense"]): row["accuracy"] for row in answer["worst"]}
+    assert worst["iid", "mean"] < 0.3 < 0.8 < worst["iid", "nnm >> trimmed_mean"]

@@ -251,6 +251,114 @@ def test_wrong_latencies_and_losses_are_found() -> None:
 
 
 @pytest.mark.usefixtures("_registry")
+def test_wrong_rules_are_found() -> None:
+    drawn = np.random.default_rng(0)  # nobody's generator
+
+    class Wrong(ds.defenses.Rule, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def aggregate(self, rows: torch.Tensor, context: Any) -> Any:
+            weights = torch.full_like(rows[:, 0], 1 / len(rows))
+            kept = weights > 0
+            value = rows.mean(dim=0)
+            if self.how == "order":
+                value, weights = rows[0].clone(), None
+            elif self.how == "restless":
+                value, weights = value + float(drawn.random()), None
+            elif self.how == "view":
+                value, weights = rows[len(rows) // 2], None
+            elif self.how == "boast":
+                weights = weights * 2
+            elif self.how == "nobody":
+                weights, kept = None, ~kept
+            elif self.how == "unsure":
+                return ds.defenses.Aggregation(value, weights, kept, weights * float("nan"))
+            return ds.defenses.Aggregation(value, weights, kept)
+
+    for how, message in (
+        ("order", "depends on the order"),
+        ("restless", "not deterministic"),
+        ("view", "returns a view"),
+        ("boast", "not the mean that its weights say"),
+        ("nobody", "keeps no row"),
+        ("unsure", "a score is not a number"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+    class Credulous(Wrong, kind="credulous"):
+        __doc__ = CARD
+        robust = False
+
+    class Careless(Wrong, kind="careless"):
+        __doc__ = CARD
+
+        def explain(self, updates: torch.Tensor, context: Any = None) -> Any:
+            return self.aggregate(updates, context)
+
+    testing.check(Credulous(how="mean"))  # it does not say that it is robust
+    assert "is defeated by a row with nan" in complaint(Careless(how="mean"))
+
+    class Free(Wrong, kind="free"):
+        __doc__ = CARD
+
+        def flops(self, n: int, d: int, f: int | None = None) -> float:
+            return 0.0
+
+    assert "flops" in complaint(Free(how="mean"))
+
+    class Needy(Wrong, kind="needy"):
+        __doc__ = CARD
+        needs = frozenset({"money"})
+
+    assert "needs ['money'], which no context has" in complaint(Needy(how="mean"))
+
+    class Lax(Wrong, kind="lax"):
+        __doc__ = CARD
+        needs = frozenset({"server"})
+
+        def given(self, context: Any) -> Any:
+            return context or ds.defenses.Context()
+
+    assert "does not ask for context.server" in complaint(Lax(how="mean"))
+
+    class Lavish(ds.defenses.Filter, kind="lavish_filter"):
+        __doc__ = CARD
+
+        def weigh(self, update: torch.Tensor, context: Any) -> float:
+            return float(update[0])
+
+    assert "weight" in complaint(Lavish())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_steps_are_found() -> None:
+    class Wrong(ds.defenses.Mixing, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def mixing(self, updates: torch.Tensor, context: Any = None) -> torch.Tensor:
+            n = len(updates)
+            matrix = torch.eye(n, dtype=updates.dtype)
+            if self.how == "double":
+                return 2 * matrix
+            if self.how == "order":
+                return matrix[:1].expand(n, n)
+            return torch.cat([matrix, matrix])
+
+    for how, message in (("double", "do not sum to 1"), ("order", "depends on the order"), ("more", "makes rows of shape")):
+        assert message in complaint(Wrong(how=how))
+
+    class Hidden(ds.defenses.Step, kind="hidden"):
+        __doc__ = CARD
+
+        def step(self, rows: torch.Tensor, context: Any) -> Any:
+            return ds.defenses.Stepped(rows[1:] * 2, None)
+
+    assert "without a matrix" in complaint(Hidden())
+
+
+@pytest.mark.usefixtures("_registry")
 def test_wrong_churn_is_found() -> None:
     class Herd(Churn, kind="wrong"):
         __doc__ = CARD
@@ -264,6 +372,81 @@ def test_wrong_churn_is_found() -> None:
 
     assert "how many nodes" in complaint(Herd())
     assert "time would stand still" in complaint(Herd(length_s=0.0))
+
+
+@pytest.mark.usefixtures("_registry")
+def test_wrong_attacks_are_found() -> None:
+    class Wrong(ds.attacks.UpdateAttack, kind="wrong"):
+        __doc__ = CARD
+        how: str
+
+        def __call__(self, honest: torch.Tensor, n_byzantine: int, generator: Any, view: Any = None) -> torch.Tensor:
+            if self.how == "nan":
+                return honest.new_full((n_byzantine, honest.shape[1]), torch.nan)
+            if self.how == "few":
+                return honest[:1]
+            if self.how == "writes" and view is not None and view.past is not None:
+                view.past.zero_()
+            return honest.new_zeros(n_byzantine, honest.shape[1])
+
+        def claims(self, num_examples: int) -> int:
+            return -1 if self.how == "claims" else num_examples
+
+    for how, message in (
+        ("nan", "not finite"),
+        ("few", "returns (1, 11) instead of (3, 11)"),
+        ("writes", "writes to its arguments"),
+        ("claims", "claims -1 samples"),
+    ):
+        assert message in complaint(Wrong(how=how))
+
+    class Tame(Wrong, kind="tame"):
+        __doc__ = CARD
+        finite = False
+
+    assert "finite, though it says finite = False" in complaint(Tame(how="right"))
+
+    class Backdoor(ds.attacks.BadNets, kind="backdoor"):
+        __doc__ = CARD
+        how: str
+
+        def poison(self, x: Any, y: Any, generator: Any) -> Any:
+            x_new, y_new = super().poison(x, y, generator)
+            return (x_new[1:], y_new[1:]) if self.how == "fewer" else (x_new, y_new)
+
+        def goal(self, x: Any, y: Any) -> Any:
+            shown, wanted, which = super().goal(x, y)
+            return shown, y if self.how == "right" else wanted, which.float() if self.how == "weights" else which
+
+    for how, message in (
+        ("fewer", "changes the number of samples"),
+        ("right", "right as they are"),
+        ("weights", "its goal has samples of another shape or dtype"),
+    ):
+        assert message in complaint(Backdoor(how=how))
+
+    class Peer(ds.attacks.PeerAttack, kind="peer"):
+        __doc__ = CARD
+        how: str
+
+        def to_neighbour(self, own: Any, models: Any, weights: Any, attackers: float, generator: Any) -> Any:
+            if self.how == "random":
+                return torch.rand(own.shape, dtype=own.dtype)
+            return models if self.how == "shape" else None
+
+        def claims_degree(self, degree: int) -> int:
+            return 0
+
+    for how, message in (("shape", "another shape"), ("random", "global random state"), ("degree", "claims 0 neighbours")):
+        assert message in complaint(Peer(how=how))
+
+    class Restless(ds.attacks.IPM, kind="restless"):
+        __doc__ = CARD
+
+        def active(self, server_round: int) -> bool:
+            return server_round % 2 == 0
+
+    assert "attacks and poisons in different rounds" in complaint(Restless(data={"kind": "label_flip"}))
 
 
 @pytest.mark.usefixtures("_registry")

@@ -73,21 +73,21 @@ WRONG = """
 from decai_sim.errors import explain
 
 try:
-    ds.Scenario(attack={"kind": "ipm", "epsilon": -1})
+    ds.Scenario(attack={"kind": "zero_gradient", "strength": -1})
 except ValueError as error:
     print(explain(error))
 """
 
 
 def test_a_notebook_of_the_cells_runs_and_finds_what_is_written(tmp_path: Path) -> None:
-    again = [CELLS[0], "print('again', ds.kinds('attacks')['ipm'] is IPM)"]
+    again = [CELLS[0], "print('again', ds.kinds('attacks')['zero_gradient'] is ZeroGradient)"]
     sources = [*CELLS, *again, WRONG]
     cells = [{"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": text} for text in sources]
     (tmp_path / "mine.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
     ran = run([sys.executable, "-m", "IPython", "--quick", "--no-banner", "mine.ipynb"], tmp_path)
     assert "again True" in ran, ran
     *_, complaint = ran.strip().splitlines()
-    assert complaint.startswith("attack.epsilon: -1 is not allowed")
+    assert complaint.startswith("attack.strength: -1 is not allowed")
     assert f"`{complaint}`" in PROSE
     (written,) = blocks("In a notebook cell", "text")
     found, expected = ([int(share) for share in re.findall(r"(\d+)%", text)] for text in (ran, written))
@@ -116,17 +116,17 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = package.read_text(encoding="utf-8").splitlines(keepends=True)
     first = next(i for i, text in enumerate(lines) if text.startswith("from decai_sim."))
     source = "".join([*lines[:first], line, *lines[first:]])
-    package.write_text(source.replace("__all__ = [", '__all__ = ["IPM", ', 1), encoding="utf-8")
+    package.write_text(source.replace("__all__ = [", '__all__ = ["ZeroGradient", ', 1), encoding="utf-8")
     return folder
 
 
 def test_the_document_names_the_files_that_are_written() -> None:
-    assert list(FILES) == ["decai_sim/attacks/ipm.py", "tests/attacks/test_ipm.py", "ipm.yaml"]
+    assert list(FILES) == ["decai_sim/attacks/zero_gradient.py", "tests/attacks/test_zero_gradient.py", "zero_gradient.yaml"]
 
 
 def test_the_commands_meet_the_copy(copy: Path) -> None:
-    where = run([sys.executable, "-c", "import decai_sim.attacks as a; print(a.__file__, a.IPM.__module__)"], copy)
-    assert where.split() == [str(copy / "decai_sim" / "attacks" / "__init__.py"), "decai_sim.attacks.ipm"]
+    where = run([sys.executable, "-c", "import decai_sim.attacks as a; print(a.__file__, a.ZeroGradient.__module__)"], copy)
+    assert where.split() == [str(copy / "decai_sim" / "attacks" / "__init__.py"), "decai_sim.attacks.zero_gradient"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -138,8 +138,8 @@ def test_every_command_succeeds(copy: Path, command: str) -> None:
         assert int(passed[1]) >= 2, printed
         assert "skipped" not in printed
     elif command == "decai-sim list attacks":
-        assert re.search(r"│ ipm +│ All attackers send ``-ε·mean\(honest\)``\. +│", printed), printed
-    elif command == "decai-sim run ipm.yaml":
+        assert re.search(r"│ zero_gradient +│ The attackers' updates undo those of the honest: all send", printed), printed
+    elif command == "decai-sim run zero_gradient.yaml":
         assert "saved in runs" in printed
     else:
         assert command.startswith("ruff ")
@@ -148,8 +148,8 @@ def test_every_command_succeeds(copy: Path, command: str) -> None:
 def test_the_commands_are_those_promised() -> None:
     tools = [" ".join(command.split()[:2]) for command in COMMANDS]
     assert tools[:4] == ["ruff check", "ruff format", "decai-sim list", "decai-sim run"]
-    assert "pytest tests/test_conformance.py -k attacks-ipm" in COMMANDS
-    assert "pytest tests/attacks/test_ipm.py decai_sim/attacks/ipm.py" in COMMANDS
+    assert "pytest tests/test_conformance.py -k attacks-zero_gradient" in COMMANDS
+    assert "pytest tests/attacks/test_zero_gradient.py decai_sim/attacks/zero_gradient.py" in COMMANDS
 
 
 def test_what_ruff_leaves_is_what_the_document_shows(copy: Path) -> None:
@@ -164,13 +164,13 @@ def test_what_ruff_leaves_is_what_the_document_shows(copy: Path) -> None:
 
 def test_the_attack_takes_twenty_lines() -> None:
     assert len(CELLS[0].splitlines()) <= 20
-    tree = ast.parse(FILES["decai_sim/attacks/ipm.py"])
+    tree = ast.parse(FILES["decai_sim/attacks/zero_gradient.py"])
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
     card = cls.body[0]
     assert card.end_lineno is not None
     around = [
         line
-        for number, line in enumerate(FILES["decai_sim/attacks/ipm.py"].splitlines(), start=1)
+        for number, line in enumerate(FILES["decai_sim/attacks/zero_gradient.py"].splitlines(), start=1)
         if line.strip() and not card.lineno <= number <= card.end_lineno
     ]
     assert len(around) <= 20
@@ -179,7 +179,7 @@ def test_the_attack_takes_twenty_lines() -> None:
         (found,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
         return [ast.unparse(node) for node in found.body[1:]]
 
-    assert code(CELLS[0]) == code(FILES["decai_sim/attacks/ipm.py"])  # "the same code, with its card"
+    assert code(CELLS[0]) == code(FILES["decai_sim/attacks/zero_gradient.py"])  # "the same code, with its card"
 
 
 # -- what the document says -----------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_names_of_the_package_are_there() -> None:
             found = getattr(found, name)
     module = importlib.import_module("decai_sim.component")
     assert module._snake("SignFlip") == "sign_flip"
-    assert module._snake("IPM") == "ipm"
+    assert module._snake("ZeroGradient") == "zero_gradient"
     assert "`SignFlip` is `sign_flip`" in PROSE
 
 

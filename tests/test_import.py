@@ -34,12 +34,15 @@ def test_public_names_resolve(name: str) -> None:
 
 def test_public_names_are_sorted_and_few() -> None:
     assert decai_sim.__all__ == sorted(set(decai_sim.__all__))
-    assert len(decai_sim.__all__) <= 32
+    assert len(decai_sim.__all__) <= 36
 
 
 def test_run_is_the_function_whatever_was_imported_before() -> None:
     # A submodule called like a public function would shadow it once imported.
-    code = "import decai_sim, decai_sim.sweep, decai_sim.testing\nassert callable(decai_sim.run) and callable(decai_sim.compare)"
+    modules = "decai_sim, decai_sim.sweeps, decai_sim.robustness_table, decai_sim.testing"
+    code = (
+        f"import {modules}\nassert all(map(callable, (decai_sim.run, decai_sim.compare, decai_sim.sweep, decai_sim.robustness)))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -32,7 +32,8 @@ ORDER = (
         "flower",
         "protocols",
     ),
-    *("ledger", "governance", "audit", "scenario", "viz", "runs", "deployment", "sweep", "run_view", FRONT_DOOR, "papers"),
+    *("ledger", "governance", "audit", "scenario", "viz", "runs", "deployment"),
+    *("kept_runs", "executors", "grids", "comparison", "sweeps", "robustness_table", "run_view", FRONT_DOOR, "papers"),
     *("benches", "cli", "testing"),
 )
 

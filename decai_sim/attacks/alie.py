@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.attacks.base import UpdateAttack, View
+from decai_sim.attacks.harm import deviation
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +72,4 @@ class ALIE(UpdateAttack, kind="alie"):
         n = len(honest) + m if view is None or view.n is None else view.n
         z = self.deviations(n, m)
         mean = rows.mean(dim=0)
-        sent = mean
-        if len(rows) > 1:
-            # An eighth of the time of rows.std(dim=0): 5 ms against 42 for 80 rows of 50,890 on one core.
-            sent = mean - z * (rows - mean).square_().sum(dim=0).div_(len(rows) - 1).sqrt_()
-        return sent.expand(n_byzantine, -1)
+        return (mean - z * deviation(rows)).expand(n_byzantine, -1)

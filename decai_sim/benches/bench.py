@@ -11,7 +11,7 @@ from statistics import median
 
 from decai_sim.papers.rows import Row
 
-_FILES = ("world", "training", "peer_to_peer")
+_FILES = ("world", "training", "peer_to_peer", "defenses")
 """Modules of this package that hold a bench each."""
 
 
@@ -45,7 +45,7 @@ def benches() -> dict[str, Bench]:
 
     Example:
         >>> list(benches())
-        ['world', 'training', 'peer-to-peer']
+        ['world', 'training', 'peer-to-peer', 'defenses']
     """
     return dict(_all())
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from decai_sim.component import field_of, parse
-from decai_sim.defenses.base import Aggregation, Context, Defense, Mixing, Rule, spread
+from decai_sim.defenses.base import Aggregation, Context, Defense, Rule, Step, Stepped, spread
+from decai_sim.defenses.distances import gram_flops
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ def _ending_in_rule(steps: list[Defense]) -> list[Defense]:
     if not steps:
         raise ValueError("an empty chain is not allowed; say null for no defense")
     for step in steps[:-1]:
-        if not isinstance(step, Mixing):
+        if not isinstance(step, Step):
             raise ValueError(f"{step.kind} is a rule and ends a chain; only mixing steps such as nnm go before a rule")
     if not isinstance(steps[-1], Rule):
         raise ValueError(f"{steps[-1].kind} only mixes; end the chain with a rule such as trimmed_mean")
@@ -44,7 +45,7 @@ def _chain_steps(value: Any) -> Any:
 def _mixing_steps(value: Any) -> Any:
     steps = _flat(_STEPS.validate_python(value))
     for step in steps:
-        if not isinstance(step, Mixing):
+        if not isinstance(step, Step):
             raise ValueError(f"{step.kind} is a rule; only mixing steps such as nnm are allowed here")
     return tuple(steps)
 
@@ -92,33 +93,70 @@ class Chain(Rule):
         context = context or Context()
         if self.f is not None:
             context = replace(context, f=self.f)
-        *mixings, rule = self.steps
+        *steps, rule = self.steps
         assert isinstance(rule, Rule)
-        if not mixings:
+        if not steps:
             return rule.explain(updates, context)
         kept = self._finite(updates)
         rows = updates
         if not kept.all():
             rows, context = updates[kept], context.only(kept)
-        matrix = _product(mixings, rows, context)
-        result = rule.explain(matrix @ rows, context.mixed(matrix))
-        weights = None if result.weights is None else result.weights.to(matrix) @ matrix
-        used = (matrix[result.kept] != 0).any(dim=0) if weights is None else weights != 0
-        scores = result.scores if matrix.shape[0] == matrix.shape[1] else None
+        done = _walk(steps, rows, context)
+        result = rule.explain(done.rows, done.context)
+        weights = result.weights
+        used = result.kept
+        if done.came_from is not None:
+            weights = None if weights is None else weights.to(done.came_from) @ done.came_from
+            used = (done.came_from[result.kept] != 0).any(dim=0)
+        if not done.linear:
+            weights = None
+        elif weights is not None:
+            used = weights != 0
+        scores = result.scores if len(done.rows) == len(rows) else None
         result = Aggregation(result.value, weights, used, scores)
         return result if kept.all() else spread(result, kept)
 
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """What its steps need."""
+        return _needs(self.steps)
 
-class MixingChain(Mixing, abstract=True):
-    """Mixing steps one after the other, ``NNM(f=1) >> NNM(f=1)``: no defense yet, until ``>>`` puts a rule at its end.
+    @property
+    def symmetric(self) -> bool:  # type: ignore[override]
+        """Whether the order of rows does not matter to any of its steps."""
+        return all(step.symmetric for step in self.steps)
 
-    Source: ours; the product of the steps' mixing matrices.
+    @property
+    def peer(self) -> bool:  # type: ignore[override]
+        """Whether its rule is for a node among others."""
+        return self._rule.peer
+
+    @property
+    def rest(self) -> str | None:  # type: ignore[override]
+        """Its rule's."""
+        return self._rule.rest
+
+    @property
+    def _rule(self) -> Rule:
+        rule = self.steps[-1]
+        assert isinstance(rule, Rule)
+        return rule
+
+    def flops(self, n: int, d: int, f: int | None = None) -> float:
+        """Those of its steps; distances that are known from before a step that averages are computed once."""
+        return _flops(self.steps, n, d, f if self.f is None else self.f)
+
+
+class MixingChain(Step, abstract=True):
+    """Steps one after the other, ``NNM(f=1) >> NNM(f=1)``: no defense yet, until ``>>`` puts a rule at its end.
+
+    Source: ours; the product of the steps' matrices, where each has one.
     Assumes: what its steps assume.
     Deviations: none.
 
     Attributes:
         f: not used; each step has its own.
-        steps: mixing steps.
+        steps: steps that are no rules.
 
     Example:
         >>> from decai_sim.defenses import NNM, Mean
@@ -133,23 +171,90 @@ class MixingChain(Mixing, abstract=True):
         """The list of the steps' configs."""
         return _configs(self.steps)
 
-    def mixing(self, updates: torch.Tensor, context: Context | None = None) -> torch.Tensor:
-        """The product of the steps' matrices; see :meth:`Mixing.mixing`."""
-        return _product(self.steps, updates, context or Context())
+    def step(self, rows: torch.Tensor, context: Context | None) -> Stepped:
+        done = _walk(self.steps, rows, context or Context())
+        if not done.linear:
+            return Stepped(done.rows, None)
+        matrix = done.came_from
+        return Stepped(done.rows, matrix if matrix is not None else rows.new_ones(len(rows)).diag())
+
+    def rows_left(self, n: int) -> int:
+        for step in self.steps:
+            assert isinstance(step, Step)
+            n = step.rows_left(n)
+        return n
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """What its steps need."""
+        return _needs(self.steps)
+
+    @property
+    def symmetric(self) -> bool:  # type: ignore[override]
+        """Whether the order of rows does not matter to any of its steps."""
+        return all(step.symmetric for step in self.steps)
+
+    @property
+    def averages(self) -> bool:  # type: ignore[override]
+        """Whether all of its steps average."""
+        return all(isinstance(step, Step) and step.averages for step in self.steps)
+
+    def flops(self, n: int, d: int, f: int | None = None) -> float:
+        """Those of its steps."""
+        return _flops(self.steps, n, d, f)
 
 
-def _product(steps: Sequence[Defense], rows: torch.Tensor, context: Context) -> torch.Tensor:
-    """The matrix of all mixing ``steps`` one after the other, each seeing the rows that the ones before it mixed."""
-    first, *rest = steps
-    assert isinstance(first, Mixing)
-    product = first.mixing(rows, context).to(rows)
-    for step in rest:
-        assert isinstance(step, Mixing)
-        product = step.mixing(product @ rows, context.mixed(product)).to(rows) @ product
-    return product
+@dataclass(frozen=True)
+class _Walked:
+    """What steps made of ``n`` rows.
+
+    Attributes:
+        rows: ``(m, d)``.
+        context: about these rows.
+        came_from: ``(m, n)``, the product of the steps' matrices; None where no step had one. Steps without one leave rows in
+            their places.
+        linear: whether every step had one.
+    """
+
+    rows: torch.Tensor
+    context: Context
+    came_from: torch.Tensor | None
+    linear: bool
 
 
-def join(first: Mixing, second: Defense) -> Chain | MixingChain:
+def _walk(steps: Sequence[Defense], rows: torch.Tensor, context: Context) -> _Walked:
+    """Take all ``steps`` one after the other, each seeing the rows that the ones before it made."""
+    product: torch.Tensor | None = None
+    linear = True
+    for step in steps:
+        assert isinstance(step, Step)
+        done = step.step(rows, step.given(context))
+        context = context.stepped(step, rows, done)
+        rows = done.rows
+        linear &= done.matrix is not None
+        if done.matrix is not None:
+            product = done.matrix if product is None else done.matrix @ product
+    return _Walked(rows, context, product, linear)
+
+
+def _needs(steps: Sequence[Defense]) -> frozenset[str]:
+    return frozenset[str]().union(*(step.needs for step in steps))
+
+
+def _flops(steps: Sequence[Defense], n: int, d: int, f: int | None) -> float:
+    total, known = 0.0, False
+    for step in steps:
+        whole = step.flops(n, d, f)
+        # W G Wᵀ in place of a Gram matrix of its own.
+        total += whole - gram_flops(n, d) + 4.0 * n**3 if step.distances and known else whole
+        known = known or step.distances
+        if isinstance(step, Step):
+            n = step.rows_left(n)
+            known = known and step.averages
+    return total
+
+
+def join(first: Step, second: Defense) -> Chain | MixingChain:
     """What ``first >> second`` means: a :class:`Chain` if ``second`` is a rule, else a :class:`MixingChain`."""
     return Chain(steps=(first, second)) if isinstance(second, Rule) else MixingChain(steps=(first, second))
 
@@ -175,7 +280,7 @@ def parse_defense(value: Any) -> Any:
         steps = _ending_in_rule(_flat(_STEPS.validate_python(list(value))))
         return steps[0] if len(steps) == 1 else Chain(steps=tuple(steps))
     value = parse(Defense.family, value)
-    if isinstance(value, Mixing):
+    if isinstance(value, Step):
         raise ValueError(f"{value.kind} only mixes; end the chain with a rule such as trimmed_mean")
     return value
 

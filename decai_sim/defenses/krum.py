@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,18 +30,27 @@ class Krum(Rule):
         [0.10000000149011612]
     """
 
+    distances: ClassVar[bool] = True
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"f": 1}, {"f": 0}, {})
 
     def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:
         import torch
 
         n = len(rows)
-        neighbours = min(max(1, n - self.minority_f(n, context) - 2), n - 1)
-        # Masking the diagonal, instead of skipping the smallest entry, keeps duplicates of a row among its neighbours.
-        others = squared_distances(rows).fill_diagonal_(float("inf"))
-        scores = others.sort(dim=1).values[:, :neighbours].sum(dim=1)
+        scores = krum_scores(squared_distances(rows, context), self.minority_f(n, context))
         # min() may return any of several equal minima; nonzero() is in order of index.
         chosen = int((scores == scores.min()).nonzero()[0])
         kept = torch.zeros(n, dtype=torch.bool, device=rows.device)
         kept[chosen] = True
         return Aggregation(rows[chosen].clone(), kept.to(rows.dtype), kept, scores)
+
+    def work(self, n: int, d: int, f: int) -> float:
+        return n * n * math.log2(n + 1)
+
+
+def krum_scores(squared: torch.Tensor, f: int) -> torch.Tensor:
+    """Each row's sum of squared distances to its ``max(1, n - f - 2)`` nearest others, from all ``squared (n, n)``."""
+    n = len(squared)
+    neighbours = min(max(1, n - f - 2), n - 1)
+    # Masking the diagonal, instead of skipping the smallest entry, keeps duplicates of a row among its neighbours.
+    return squared.clone().fill_diagonal_(float("inf")).sort(dim=1).values[:, :neighbours].sum(dim=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decai_sim.defenses.base import Aggregation, Context, Rule
-from decai_sim.defenses.trimmed_mean import trimmed_columns
+from decai_sim.defenses.columns import by_columns, sorting_work, trimmed
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,8 @@ class Median(Rule):
     """In each coordinate of the updates, the middle value.
 
     Source: Yin et al., ICML 2018, Definition 1 (coordinate-wise median).
-    Assumes: fewer than half of the rows are Byzantine; honest values of a coordinate are alike. ``f`` is not used.
+    Assumes: fewer than half of the rows are Byzantine; honest values of a coordinate are alike. ``f`` is not used. Breaks down
+        when half of the rows are Byzantine.
     Deviations: none. With an even number of rows, the mean of the two middle values (as NumPy; torch takes the lower).
 
     Example:
@@ -27,5 +28,9 @@ class Median(Rule):
     def aggregate(self, rows: torch.Tensor, context: Context | None) -> Aggregation:
         import torch
 
+        f = (len(rows) - 1) // 2
         kept = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        return Aggregation(trimmed_columns(rows, (len(rows) - 1) // 2), None, kept)
+        return Aggregation(by_columns(rows, lambda ordered: trimmed(ordered, f)), None, kept)
+
+    def work(self, n: int, d: int, f: int) -> float:
+        return sorting_work(n, d)

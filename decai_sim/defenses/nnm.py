@@ -26,6 +26,7 @@ class NNM(Mixing, kind="nnm"):
         [[2.5, 3.5, 4.5], [2.5, 3.5, 4.5], [5.5, 6.5, 7.5]]
     """
 
+    distances: ClassVar[bool] = True
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"f": 1}, {"f": 0}, {})
 
     def mixing(self, updates: torch.Tensor, context: Context | None = None) -> torch.Tensor:
@@ -35,6 +36,6 @@ class NNM(Mixing, kind="nnm"):
         if f >= n:
             raise TooFewRowsError(f"nnm.f: {f} is not allowed with {n} rows: choose at most {n - 1}, so that f < n")
         # -1 puts a row first among its own neighbours even where another row equals it.
-        order = squared_distances(updates).fill_diagonal_(-1).argsort(dim=1, stable=True)
+        order = squared_distances(updates, context).clone().fill_diagonal_(-1).argsort(dim=1, stable=True)
         matrix = updates.new_zeros(n, n)
         return matrix.scatter_(1, order[:, : n - f], 1 / (n - f))

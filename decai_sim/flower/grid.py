@@ -173,17 +173,44 @@ class SimGrid(Grid):
         kind, nbytes = exchange.message.metadata.message_type, exchange.content.nbytes
         self._world.links.send(SERVER, exchange.node, nbytes, kind, self._instruction_arrived, exchange, message_id)
 
+    def compute(self, flops: float) -> None:
+        """Let the server work, and virtual time go by."""
+        if flops <= 0:
+            return
+        world = self._world
+        world.trace.event(world.clock.now, SERVER, "job_start", "aggregate")
+        self._app.sleep(flops / world.server_flops_per_s)
+        world.trace.event(world.clock.now, SERVER, "job_end", "aggregate")
+
     def _instruction_arrived(self, exchange: Exchange, message_id: str) -> None:
         kind = exchange.message.metadata.message_type
         work = self._executor.begin(exchange)
+        if self._adversary is not None and self._adversary.rushes(exchange):
+            work = 0.0
         if exchange.forgotten:
             self._executor.forget(exchange)
         work += exchange.slept_s * self._world.flops_per_s[exchange.node]  # a node that sleeps is busy for that long
         self._world.compute(exchange.node, work, kind, lambda: self._work_done(exchange, message_id))
 
     def _work_done(self, exchange: Exchange, message_id: str) -> None:
-        exchange.finished_s = self._world.clock.now
         self._executor.finished(exchange)
+        held_s = 0.0
+        if self._adversary is not None:
+            if self._adversary.withholds(exchange):
+                return
+            held_s = self._adversary.holds_s(exchange)
+        if held_s:
+            session = self._world.nodes.session[exchange.node]
+            self._world.clock.after(held_s, self._held, exchange, message_id, session)
+        else:
+            self._reply(exchange, message_id)
+
+    def _held(self, exchange: Exchange, message_id: str, session: int) -> None:
+        if self._world.nodes.session[exchange.node] == session:
+            self._reply(exchange, message_id)
+
+    def _reply(self, exchange: Exchange, message_id: str) -> None:
+        exchange.finished_s = self._world.clock.now
         kind = f"{exchange.message.metadata.message_type}_reply"
         nbytes = self._executor.reply_bytes(exchange)
         self._world.links.send(exchange.node, SERVER, nbytes, kind, self._answer, message_id)

@@ -13,10 +13,10 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from decai_sim.attacks.base import DataAttack, UpdateAttack
+from decai_sim.attacks.base import UpdateAttack
 from decai_sim.errors import ScenarioError
 from decai_sim.flower import compat
-from decai_sim.flower.adversary import Adversary
+from decai_sim.flower.adversary import Adversary, linked
 from decai_sim.flower.apps import TaskClientApp, check_same
 from decai_sim.flower.engine_grid import EngineGrid
 from decai_sim.flower.executors import CohortExecutor, Executor, MessageExecutor
@@ -25,6 +25,10 @@ from decai_sim.flower.handoff import AppStrand, Director
 from decai_sim.learning.execution import Execution
 
 if TYPE_CHECKING:
+    import numpy as np
+    import scipy.sparse as sp
+    import torch
+
     from decai_sim.attacks.base import Attack
     from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
@@ -49,6 +53,7 @@ class Host:
         foreign: whether the apps may draw from the process's global generators. Such runs take turns, and while one is under way
             those generators hold its state; the others leave them alone and go on side by side.
         execution: how our own ``ClientApp``s' training is carried out.
+        rule: from the rows of a round to what the server makes of them, for attackers who know it; None: they do not.
         engine: what Flower's own engine adds to the apps' work; None: nothing.
         grid: the grid of the run under way.
         ended: called after a run of our own ``ClientApp`` with who has trained, while what nodes keep is still there.
@@ -64,6 +69,7 @@ class Host:
     stop: threading.Event | None = None
     foreign: bool = True
     execution: Execution = field(default_factory=Execution)
+    rule: Callable[[torch.Tensor], torch.Tensor] | None = None
     engine: EngineModel | None = None
     grid: SimGrid | None = None
     ended: Callable[[Trainer], object] = lambda trainer: None
@@ -103,13 +109,15 @@ class Host:
             check_same(client_app, problem.task, self.streams.seed)
             trainer = closing.enter_context(self.execution.trainer(problem, strand.checkpoint))
             executor = CohortExecutor(trainer, executor)
-        elif isinstance(self.attack, DataAttack):
+        elif self.attack is not None and self.attack.on_data is not None:
             raise ScenarioError(
-                f"attack.kind: {self.attack.kind!r} is not allowed: it changes training data, and this ClientApp loads its own"
+                f"attack.kind: {self.attack.on_data.kind!r} is not allowed: it changes training data, and this ClientApp loads "
+                "its own"
             )
         adversary = None
         if isinstance(self.attack, UpdateAttack) and self.byzantine:
-            adversary = Adversary(self.attack, self.byzantine, self.streams)
+            near = linked(lambda: [row.tolist() for row in _split(self.world.graph)])
+            adversary = Adversary(self.attack, self.byzantine, self.streams, near, self.rule)
         if self.engine is None:
             grid = SimGrid(self.world, executor, strand, adversary)
         else:
@@ -127,3 +135,10 @@ class Host:
             director.run()
         if trainer is not None:
             self.ended(trainer)
+
+
+def _split(graph: sp.csr_array) -> list[np.ndarray]:
+    """Each node's neighbours."""
+    import numpy as np
+
+    return np.split(graph.indices, graph.indptr[1:-1])

@@ -73,7 +73,11 @@ def each_its_own(problem: Problem, rows: torch.Tensor, samples: Sequence[np.ndar
 
 def on_tests(problem: Problem, rows: torch.Tensor, index: np.ndarray) -> np.ndarray:
     """``(k, len(index))`` bool: which samples of the central test set models ``rows (k, d)`` are right about."""
-    x, y = problem.tests(index)
+    return taken_for(problem, rows, *problem.tests(index))
+
+
+def taken_for(problem: Problem, rows: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+    """``(k, m)`` bool: which of the standardised inputs ``x (m, ...)`` models ``rows (k, d)`` take for ``y (m,)``."""
     right = torch.zeros((len(rows), len(y)), dtype=torch.bool)
     few = _BATCH // _SIDE_BY_SIDE
     for begin in range(0, len(rows), _SIDE_BY_SIDE):

@@ -11,7 +11,7 @@ from decai_sim.learning.cohort import Cohort, Together, train_together
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
 from decai_sim.learning.training import Memory, Plan
-from decai_sim.learning.values import Known, Mix, Value, mix, row_of, waves
+from decai_sim.learning.values import Known, Made, Mix, Value, make, mix, row_of, waves
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +101,7 @@ def train(
     while due:
         wave = due.popleft()  # and let go of: what nobody needs any more makes room
         mix(store, [value for value in wave if isinstance(value, Mix)])
+        make(store, [value for value in wave if isinstance(value, Made)])
         batches = list(_batches(problem, [value for value in wave if isinstance(value, Job)], path.cohort))
         if journal is not None:
             batches = [rest for batch in batches if (rest := journal.recall(batch, store, states))]

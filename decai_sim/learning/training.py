@@ -103,7 +103,7 @@ def batches(problem: Problem, node: int, server_round: int, plan: Plan) -> list[
 
 def passes(problem: Problem, node: int, server_round: int, plan: Plan) -> Iterator[np.ndarray]:
     """A node's sample indices in a new order for each pass over them, as many passes as its steps take."""
-    own = problem.samples[node]
+    own = problem.samples_of(node, server_round)
     rng = problem.streams.of("batches", node, server_round)
     for _ in range(-(-steps_of(len(own), plan) // a_pass(len(own), plan)) if len(own) else 0):
         yield own[rng.permutation(len(own))]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from decai_sim.learning.store import Row, Store
 
 
@@ -63,6 +65,30 @@ class Mix(Value):
     def comes_of(self) -> Sequence[Value]:
         """The models."""
         return self.models
+
+
+@dataclass(eq=False)
+class Made(Value):
+    """A model that somebody makes of others, looking at what is in them.
+
+    Attributes:
+        models: what it is made of; let go of once it is known.
+        make: from these ``(k, d)`` to the model ``(d,)``.
+    """
+
+    models: Sequence[Value]
+    make: Callable[[torch.Tensor], torch.Tensor]
+
+    def comes_of(self) -> Sequence[Value]:
+        """The models."""
+        return self.models
+
+
+def make(store: Store, values: Sequence[Made]) -> None:
+    """Make all of ``values``, whose models are known, one after the other."""
+    for one in values:
+        made = one.make(store.gather([row_of(model) for model in one.models]))
+        one.result, one.models = store.put(made[None])[0], ()
 
 
 def average(models: Sequence[Value]) -> Mix:

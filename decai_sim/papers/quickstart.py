@@ -12,7 +12,7 @@ import pandas as pd
 from decai_sim.attacks import SignFlip
 from decai_sim.runs import Run, short
 from decai_sim.scenario import Scenario
-from decai_sim.sweep import Comparison
+from decai_sim.sweeps import Comparison
 
 SEEDS = (7, 8, 9)
 CALM, ATTACKED, DEFENDED = "no attack", "sign flip x4, plain mean", "sign flip x4, NNM + trimmed mean"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab
 from decai_sim.protocols.served import Served
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from decai_sim.attacks import Attack
     from decai_sim.defenses import Rule
     from decai_sim.flower.strategies.asynchronous import Asynchronous, Version
+    from decai_sim.flower.strategies.rule import Aggregator
 
 
 class AsynchronousProtocol(Served, abstract=True):
@@ -34,19 +34,26 @@ class AsynchronousProtocol(Served, abstract=True):
     evaluate_every: int = Field(default=1, ge=1)
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
-        """Refuse rules: they need the replies of a round."""
+        """Refuse rules for nodes that have a model of their own, and those that need more rows than there will be."""
         if defense is not None:
-            raise ScenarioError(
-                f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} takes in one reply after the other"
-            )
+            self.check_rule(nodes, defense)
 
-    def strategy(self, lab: Lab, draw: random.Random) -> Asynchronous:
-        """The server's strategy."""
+    def check_rule(self, nodes: int, defense: Rule) -> None:
+        """Find out before a run whether the protocol can use a rule.
+
+        Raises:
+            ScenarioError: it cannot.
+        """
+        raise NotImplementedError
+
+    def strategy(self, lab: Lab, draw: random.Random, aggregator: Aggregator | None) -> Asynchronous:
+        """The server's strategy; ``aggregator`` applies the scenario's rule, if it has one."""
         raise NotImplementedError
 
     def run(self, lab: Lab) -> None:
         """Run the federation; ``n_selected`` are those asked since the model before, ``n_replied`` those in the new one."""
         from decai_sim.flower import apps
+        from decai_sim.flower.strategies.rule import Aggregator
 
         plan, draw = self.plan(), random.Random(lab.streams.integer("asynchronous"))
         links = lab.world.links
@@ -68,7 +75,11 @@ class AsynchronousProtocol(Served, abstract=True):
             self._record(lab, record, version.model, last or version.number % self.evaluate_every == 0)
 
         def main(grid: Grid, initial: ArrayRecord) -> None:
-            strategy = self.strategy(lab, draw)
+            aggregator = None
+            if lab.defense is not None:
+                how = self._aggregation(lab, lab.defense, plan, grid.compute)  # type: ignore[attr-defined]
+                aggregator = Aggregator(lab.defense, lab.assumed_byzantine, **how)
+            strategy = self.strategy(lab, draw, aggregator)
             strategy.start(grid, initial, self.rounds, apps.plan_record(plan), on_version)
 
         self._serve(lab, plan, main)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from decai_sim.attacks.base import Attack, DataAttack
+from decai_sim.attacks.base import Attack
 from decai_sim.component import Component
 from decai_sim.learning.execution import Execution
+from decai_sim.world.world import SERVER
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     import torch
 
-    from decai_sim.defenses.base import Rule
+    from decai_sim.defenses.base import Aggregation, Rule
     from decai_sim.flower.engine_model import EngineModel
     from decai_sim.learning.problem import Problem
     from decai_sim.learning.tasks import Task
@@ -52,6 +54,7 @@ class Lab:
         models: how the nodes' own models did in each of them, where there is no server: columns of ``Run.models``.
         hops: how well they know what is held elsewhere: columns of ``Run.hops``.
         model: ``(d,)`` the model at the end of the last round; None before, or if there is no single one.
+        verdicts: what rules have made of updates: columns of ``Run.verdicts``.
         own_accuracy: ``(n,)`` how well nodes that keep parameters of their own did in the end on their own test samples.
     """
 
@@ -71,8 +74,10 @@ class Lab:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     hops: list[dict[str, Any]] = field(default_factory=list)
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
     model: torch.Tensor | None = None
     own_accuracy: np.ndarray | None = None
+    _goal: tuple[tuple[torch.Tensor, torch.Tensor] | None] | None = field(default=None, init=False, repr=False)  # once known
     _seen: tuple[sp.csr_array, nx.Graph] | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -85,9 +90,62 @@ class Lab:
     @cached_property
     def problem(self) -> Problem:
         """The same with the samples that data attacks have changed."""
-        if isinstance(self.attack, DataAttack):
-            return self.clean.poisoned(self.attack, sorted(self.byzantine), self.streams)
-        return self.clean
+        on_data = None if self.attack is None else self.attack.on_data
+        if on_data is None:
+            return self.clean
+        return self.clean.poisoned(on_data, sorted(self.byzantine), self.streams)
+
+    @property
+    def assumed_byzantine(self) -> float:
+        """The share of attackers that rules are told of: what there are."""
+        if self.attack is None:
+            return 0.0
+        return len(self.byzantine) / self.world.n if self.attack.nodes is not None else self.attack.fraction
+
+    @property
+    def goal(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Test inputs that attackers want to be taken for something else, and for what; None: they want nothing particular."""
+        if self._goal is None:
+            on_data = None if self.attack is None else self.attack.on_data
+            self._goal = (None if on_data is None else self.clean.goal(on_data),)
+        return self._goal[0]
+
+    def attack_success(self, model: torch.Tensor) -> float:
+        """The share of the test samples that attackers want to be taken for something else that ``model (d,)`` takes for it.
+
+        NaN if they want nothing particular.
+        """
+        goal = self.goal
+        return float("nan") if goal is None else self.clean.success(model.to(self.clean.device), goal)
+
+    def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation, t_s: float | None = None) -> None:
+        """Note what a rule has made of updates: whom it kept, and how suspicious it found them.
+
+        Args:
+            number: of the round.
+            observer: who aggregated; −1: the server.
+            nodes: ``(n,)`` whose updates they were.
+            result: what came of it.
+            t_s: when, virtual seconds; None: now.
+        """
+        now = self.world.clock.now if t_s is None else t_s
+        kept = result.kept.tolist()
+        if observer == SERVER:
+            for node, used in sorted(zip(nodes, kept, strict=True)):
+                if not used:
+                    self.world.trace.decision(now, node, "rejected", f"round {number}")
+        of_each = {"weight": result.weights, "score": result.scores}
+        self.verdicts.append(
+            {
+                "round": number,
+                "t_s": now,
+                "observer": observer,
+                "node": list(nodes),
+                "byzantine": [node in self.byzantine for node in nodes],
+                "kept": kept,
+                **{name: math.nan if values is None else values.double().tolist() for name, values in of_each.items()},
+            }
+        )
 
     @property
     def graph(self) -> nx.Graph:

@@ -48,6 +48,7 @@ class DPSGD(InRounds, kind="dpsgd"):
     """
 
     needs_connected: ClassVar[bool] = True
+    open_to_lies: ClassVar[bool] = True
     examples = ({}, {"weights": "uniform"})
 
     weights: Literal["metropolis", "uniform"] = "metropolis"
@@ -102,4 +103,7 @@ class DPSGD(InRounds, kind="dpsgd"):
         total = sum(weights)
         if total > 1:  # more have sent than were there when this node did
             weights = [weight / total for weight in weights]
+        if at.ruled is not None:
+            models = {other: sent.model for other, sent in heard.items()}
+            return at.ruled.combined(node, at.state.round[node], own, models, weights)
         return Mix([own, *(sent.model for sent in heard.values())], [max(0.0, 1 - total), *weights])

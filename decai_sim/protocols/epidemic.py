@@ -41,6 +41,7 @@ class EpidemicLearning(InRounds, kind="epidemic"):
     uses_topology: ClassVar[bool] = False
     keeps_mean: ClassVar[bool] = False
     agrees: ClassVar[bool] = False
+    open_to_lies: ClassVar[bool] = True
     examples = ({"fanout": 2}, {"fanout": 5})
 
     fanout: int = Field(default=8, ge=1)
@@ -81,4 +82,7 @@ class EpidemicLearning(InRounds, kind="epidemic"):
 
     def combined(self, at: Peers, node: int, own: Value, heard: dict[int, Sent]) -> Value:
         """The mean."""
+        if at.ruled is not None and heard:
+            models = {other: sent.model for other, sent in heard.items()}
+            return at.ruled.combined(node, at.state.round[node], own, models, [1 / (1 + len(heard))] * len(heard))
         return average([own, *(sent.model for sent in heard.values())]) if heard else own

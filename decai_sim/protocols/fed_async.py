@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from decai_sim.errors import ScenarioError
 from decai_sim.protocols.asynchronous import AsynchronousProtocol
 from decai_sim.protocols.base import Lab
 
 if TYPE_CHECKING:
+    from decai_sim.defenses import Rule
     from decai_sim.flower.strategies.asynchronous import Asynchronous
+    from decai_sim.flower.strategies.rule import Aggregator
 
 
 class FedAsync(AsynchronousProtocol, kind="fedasync"):
@@ -35,10 +38,21 @@ class FedAsync(AsynchronousProtocol, kind="fedasync"):
 
     mixing: float = Field(default=0.6, gt=0, le=1)
 
-    def strategy(self, lab: Lab, draw: random.Random) -> Asynchronous:
+    def strategy(self, lab: Lab, draw: random.Random, aggregator: Aggregator | None) -> Asynchronous:
         """Flower strategy ``FedAsync``."""
         from decai_sim.flower.strategies import asynchronous as flower
 
         staleness = flower.polynomial(self.staleness_exponent)
         concurrency = self._asked(lab.world.n)
-        return flower.FedAsync(concurrency, self.mixing, staleness, deadline_s=self.deadline_s, draw=draw)
+        return flower.FedAsync(concurrency, self.mixing, staleness, aggregator, deadline_s=self.deadline_s, draw=draw)
+
+    def check_rule(self, nodes: int, defense: Rule) -> None:
+        """It must be a filter: rows come one at a time."""
+        from decai_sim.defenses import Filter
+
+        self._refuse_rule(defense, 1)
+        if not isinstance(defense, Filter):
+            raise ScenarioError(
+                f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} takes in one reply after the other, "
+                "which suits filters of single updates (kardam, zeno_plus_plus)"
+            )

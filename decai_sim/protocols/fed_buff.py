@@ -11,7 +11,9 @@ from decai_sim.protocols.asynchronous import AsynchronousProtocol
 from decai_sim.protocols.base import Lab
 
 if TYPE_CHECKING:
+    from decai_sim.defenses import Rule
     from decai_sim.flower.strategies.asynchronous import Asynchronous
+    from decai_sim.flower.strategies.rule import Aggregator
 
 
 class FedBuff(AsynchronousProtocol, kind="fedbuff"):
@@ -37,10 +39,15 @@ class FedBuff(AsynchronousProtocol, kind="fedbuff"):
     buffer: int = Field(default=10, ge=1)
     server_lr: float = Field(default=1.0, gt=0)
 
-    def strategy(self, lab: Lab, draw: random.Random) -> Asynchronous:
+    def strategy(self, lab: Lab, draw: random.Random, aggregator: Aggregator | None) -> Asynchronous:
         """Flower strategy ``FedBuff``."""
         from decai_sim.flower.strategies import asynchronous as flower
 
         staleness = flower.polynomial(self.staleness_exponent)
         concurrency = self._asked(lab.world.n)
-        return flower.FedBuff(concurrency, self.buffer, self.server_lr, staleness, deadline_s=self.deadline_s, draw=draw)
+        how = {"deadline_s": self.deadline_s, "draw": draw}
+        return flower.FedBuff(concurrency, self.buffer, self.server_lr, staleness, aggregator, **how)
+
+    def check_rule(self, nodes: int, defense: Rule) -> None:
+        """The buffer's updates are its rows."""
+        self._refuse_rule(defense, self.buffer)

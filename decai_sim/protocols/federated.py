@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
     from decai_sim.attacks import Attack
-    from decai_sim.defenses import Defense, Rule
+    from decai_sim.defenses import Rule
     from decai_sim.flower import CappedFedAvg
     from decai_sim.learning.training import Plan
 
@@ -56,53 +56,39 @@ class Federated(Served):
             raise ScenarioError("protocol.scaffold: true is not allowed with a defense: its server averages")
         if self.scaffold and not (isinstance(self.optimiser, SGD) and self.optimiser.momentum == 0):
             raise ScenarioError("protocol.scaffold: true is not allowed with this optimiser: its steps are those of plain SGD")
-        n = self._asked(nodes)
-        steps: tuple[Defense, ...] = () if defense is None else (defense, *getattr(defense, "steps", ()))
-        for step in steps:
-            if step.f is not None and 2 * step.f >= n:
-                raise ScenarioError(
-                    f"defense.f: {step.f} of {step.kind} is not allowed: at most {n} nodes reply a round, so at most "
-                    f"{(n - 1) // 2} may be assumed Byzantine"
-                )
+        if defense is not None:
+            self._refuse_rule(defense, self._asked(nodes))
 
     def run(self, lab: Lab) -> None:
         """Run the federation."""
-        from decai_sim.flower import apps
-
-        share = lab.attack.fraction if lab.attack is not None else 0.0
-
-        def on_rejected(server_round: int, nodes: list[int]) -> None:
-            for node in sorted(map(apps.node_of, nodes)):
-                lab.world.trace.decision(lab.world.clock.now, node, "rejected", f"round {server_round}")
+        plan = self._how()
 
         def main(grid: Grid, initial: ArrayRecord) -> None:
             def on_model(server_round: int, model: ArrayRecord) -> None:
                 self._record(lab, grid.rounds[-1], model)  # type: ignore[attr-defined]
 
-            self.federate(grid, initial, self.strategy(lab.world.n, lab.defense, share, on_rejected), on_model)
+            how = {}
+            if lab.defense is not None:
+                how = self._aggregation(lab, lab.defense, plan, grid.compute)  # type: ignore[attr-defined]
+            strategy = self.strategy(lab.world.n, lab.defense, lab.assumed_byzantine, **how)
+            self.federate(grid, initial, strategy, on_model)
 
-        self._serve(lab, self._how(), main)
+        self._serve(lab, plan, main)
 
-    def strategy(
-        self,
-        nodes: int,
-        defense: Rule | None,
-        byzantine_fraction: float = 0.0,
-        on_rejected: Callable[[int, list[int]], object] = lambda server_round, nodes: None,
-    ) -> CappedFedAvg:
+    def strategy(self, nodes: int, defense: Rule | None, byzantine_fraction: float = 0.0, **how: Any) -> CappedFedAvg:
         """The server's Flower strategy, wherever it runs.
 
         Args:
             nodes: how many there are in all.
             defense: how rows become one; None: the protocol's own way.
             byzantine_fraction: share of attackers that a rule is told of.
-            on_rejected: see :class:`~decai_sim.flower.RuleStrategy`.
+            how: what else a rule's strategy is given; see :class:`~decai_sim.flower.RuleStrategy`.
         """
         from decai_sim.flower import strategies
 
         n_train = self._asked(nodes)
         if defense is not None:
-            return strategies.RuleStrategy(defense, byzantine_fraction, n_train, on_rejected, over_select=self.over_select)
+            return strategies.RuleStrategy(defense, byzantine_fraction, n_train, over_select=self.over_select, **how)
         if self.scaffold:
             return strategies.Scaffold(n_train, nodes, over_select=self.over_select)
         return strategies.CappedFedAvg(n_train, self.over_select)

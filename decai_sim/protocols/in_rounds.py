@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from decai_sim.protocols.peer_to_peer import PeerToPeer
+from decai_sim.protocols.peers import Told
 
 if TYPE_CHECKING:
     from decai_sim.learning.jobs import Job
@@ -144,7 +145,15 @@ class InRounds(PeerToPeer, abstract=True):
         receivers, senders = self.links(at, number)
         to = [other for other in receivers[node] if at.online[other]]
         model = steps.trained[node] = self.half(at, node, job)
-        self.announce(at, node, to, self.sent(at, node, number, model, to))
+        sent = self.sent(at, node, number, model, to)
+        if at.attackers is not None:
+            at.attackers.note(node, number, model)
+        if at.attackers is not None and at.attackers.attacks(node, number):
+            sent = replace(sent, weight=at.attackers.degree(node, number, int(sent.weight)))
+            told = at.attackers.instead(node, number, model, to, senders)
+            at.send(node, to, Told({other: replace(sent, model=lie) for other, lie in told.items()}))
+        else:
+            self.announce(at, node, to, sent)
         steps.since_s[node] = at.now
         heard = steps.heard[node].get(number, {})
         missing = steps.missing[node] = {

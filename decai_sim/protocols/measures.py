@@ -59,16 +59,23 @@ class Measures:
             "node": np.arange(len(rows)),
             "online": here,
             "accuracy": np.nan,
+            "attack_success": np.nan,
             "distance": np.empty(len(rows)),
             "updates": np.array(peers.updates),
             "waited_s": peers.waited_s.copy(),
         }
         right = np.zeros((len(rows), len(self._tests)), dtype=bool)
+        goal = lab.goal
+        if goal is not None and len(self._tests):
+            goal = goal[0][: len(self._tests)], goal[1][: len(self._tests)]
+            frame["attack_success"] = np.empty(len(rows))
         for at in range(0, len(rows), _ROWS):
             some = store.gather(rows[at : at + _ROWS])
             frame["distance"][at : at + _ROWS] = torch.linalg.vector_norm(some - lab.model, dim=1).cpu().numpy()
             if len(self._tests):
                 right[at : at + _ROWS] = evaluation.on_tests(lab.problem, some, self._tests)
+                if goal is not None:
+                    frame["attack_success"][at : at + _ROWS] = evaluation.taken_for(lab.clean, some, *goal).mean(axis=1)
         if len(self._tests):
             frame["accuracy"] = right.mean(axis=1)
             if self._trainer.knows_data and not (self._linked and lab.topology.time_varying):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from decai_sim.attacks.base import UpdateAttack
+from decai_sim.attacks.base import PeerAttack, UpdateAttack
 from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab
 from decai_sim.protocols.local_training import LocalTraining
@@ -37,6 +37,9 @@ class PeerToPeer(LocalTraining, abstract=True):
     keeps_mean: ClassVar[bool] = True
     """Whether the mean of all models changes by training alone, if nothing is lost and links lead both ways."""
 
+    open_to_lies: ClassVar[bool] = False
+    """Whether attackers may send something else than their models, and nodes combine what they hear by a rule."""
+
     rounds: int = Field(default=10, ge=1)
     evaluate_every: int = Field(default=1, ge=1)
     node_tests: int = Field(default=100, ge=0)
@@ -52,14 +55,23 @@ class PeerToPeer(LocalTraining, abstract=True):
         return self.rounds
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
-        """Refuse what the protocol does not do: rules, and attacks on what is sent."""
-        if defense is not None:
+        """Refuse what the protocol does not do: rules, and attacks on what is sent, unless it is open to them."""
+        if not self.open_to_lies and defense is not None:
             raise ScenarioError(
                 f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} averages, it takes no rule"
             )
-        if isinstance(attack, UpdateAttack):
+        if defense is not None and ("server" in defense.needs or ("loss" in defense.needs and not defense.peer)):
+            raise ScenarioError(
+                f"defense: {defense.to_config()} is not allowed: under protocol {self.kind!r} there is no server whose samples "
+                "it could use"
+            )
+        if not self.open_to_lies and isinstance(attack, UpdateAttack | PeerAttack):
             raise ScenarioError(
                 f"attack.kind: {attack.kind!r} is not allowed: under protocol {self.kind!r} only attacks on data are carried out"
+            )
+        if isinstance(attack, UpdateAttack) and attack.timing != "honest":
+            raise ScenarioError(
+                f"attack.timing: {attack.timing!r} is not allowed: under protocol {self.kind!r} nodes wait for each other"
             )
 
     def run(self, lab: Lab) -> None:

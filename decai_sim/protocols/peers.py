@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from decai_sim.attacks.base import PeerAttack, UpdateAttack
 from decai_sim.errors import RunStoppedError, StalledError
 from decai_sim.learning.values import Known, Value
+from decai_sim.protocols.attackers import Attackers
 from decai_sim.protocols.measures import Measures
+from decai_sim.protocols.ruled import Ruled
 from decai_sim.world.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ LEAST_WORK_S = 1e-3
 _LOOK_S = 600.0
 """How often somebody looks whether anything can happen any more, virtual seconds."""
 _TRAIN, _WAKE = "train", "wake"
+
+
+class Told(dict[int, Any]):
+    """What is sent to several and differs, by receiver; sent at once it is one message to each, as if it were the same."""
 
 
 @dataclass(eq=False)
@@ -57,6 +64,8 @@ class Peers:
         busy: whether each is training.
         waited_s: how long each has waited for others, virtual seconds.
         nbytes: size of a model on the wire.
+        ruled: combines models by the run's rule; None: there is none.
+        attackers: make up what Byzantine nodes send; None: there are none, or they send what they have.
         state: whatever the protocol keeps in mind.
     """
 
@@ -76,8 +85,13 @@ class Peers:
         self.updates = [0] * self.n
         self.busy: list[Job | None] = [None] * self.n
         self.waited_s = np.zeros(self.n)
+        self._owed_s = [0.0] * self.n
         self.nbytes = ENVELOPE_BYTES + 4 * problem.layout.d
         self.measures = Measures(lab, trainer, protocol)
+        self.ruled = None if lab.defense is None else Ruled(self, lab.defense)
+        self.attackers = None
+        if isinstance(lab.attack, UpdateAttack | PeerAttack) and lab.byzantine:
+            self.attackers = Attackers(self, lab.attack)
         self.online = world.nodes.online
         self._flops = [float(work_flops(problem, node, self.plan)) for node in range(self.n)]
 
@@ -125,11 +139,16 @@ class Peers:
         assert self.busy[node] is None
         job = self.busy[node] = self.trainer.begin(node, self.updates[node] + 1, start, self.plan)
         self.world.trace.event(self.now, node, "job_start", _TRAIN)
-        self._remind(self.now + self.work_s(node, job.work_flops), self._train, node, 0)
+        took_s, self._owed_s[node] = self.work_s(node, job.work_flops) + self._owed_s[node], 0.0
+        self._remind(self.now + took_s, self._train, node, 0)
 
     def wake(self, node: int, delay_s: float, number: int = 0) -> None:
         """Call the protocol's ``woke`` with ``node`` and ``number`` after ``delay_s``, if the node has not left meanwhile."""
         self._remind(self.now + delay_s, self._wake, node, number)
+
+    def owes(self, node: int, flops: float) -> None:
+        """Let the next training of ``node`` take longer by so much work, which is done before it."""
+        self._owed_s[node] += flops / self.world.flops_per_s[node]
 
     def work_s(self, node: int, flops: float | None = None) -> float:
         """How long a training takes ``node`` that begins now, virtual seconds; ``flops`` None: as many as its samples need."""
@@ -170,6 +189,7 @@ class Peers:
             "replied": list(replied),
             "bytes_up": int(self.world.links.uploaded[:-1].sum()),
             "bytes_down": int(self.world.links.downloaded[:-1].sum()),
+            "attack_success": lab.attack_success(lab.model) if due and lab.model is not None else float("nan"),
         }
         lab.rounds.append(record)
         lab.on_round(record)
@@ -210,7 +230,7 @@ class Peers:
                 self._happen(t_s, kind, dst, item, payload)
             elif not self._over:
                 self.now = t_s
-                received(self, dst, src, payload)
+                received(self, dst, src, payload[dst] if type(payload) is Told else payload)
         while soon:
             self._due(*heappop(soon))
         self._soon = None

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.component import whole_share
+from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab
 from decai_sim.protocols.local_training import LocalTraining
+from decai_sim.world.world import SERVER
 
 if TYPE_CHECKING:
+    import torch
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
 
+    from decai_sim.defenses.base import Aggregation, Defense, Rule
     from decai_sim.learning.trainer import Trainer
     from decai_sim.learning.training import Plan
 
@@ -29,6 +33,8 @@ class Served(LocalTraining, abstract=True):
         rounds: how many new models the server makes.
         fraction: share of all nodes at work for a model; fewer if fewer are listed.
         deadline_s: longest the server waits for a node, virtual seconds.
+        server_samples: how many clean samples the server has of its own, for rules that compare with what it learns from them;
+            drawn uniformly from all training samples.
     """
 
     uses_topology: ClassVar[bool] = False
@@ -37,6 +43,7 @@ class Served(LocalTraining, abstract=True):
     rounds: int = Field(default=10, ge=1)
     fraction: float = Field(default=0.1, gt=0, le=1, title="share of nodes asked")
     deadline_s: float = Field(default=600.0, gt=0)
+    server_samples: int = Field(default=100, ge=1)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -50,6 +57,25 @@ class Served(LocalTraining, abstract=True):
 
     def _asked(self, nodes: int) -> int:
         return max(1, whole_share(self.fraction, nodes))
+
+    def _refuse_rule(self, defense: Rule, rows: int) -> None:
+        """Find out whether a server that aggregates at most so many ``rows`` can use a rule.
+
+        Raises:
+            ScenarioError: it is for nodes that have a model of their own, or its ``f`` is one that no round can satisfy.
+        """
+        steps: tuple[Defense, ...] = (defense, *getattr(defense, "steps", ()))
+        for step in steps:
+            if getattr(step, "peer", False):
+                raise ScenarioError(
+                    f"defense.kind: {step.kind!r} is not allowed: it is for nodes that have a model of their own, and protocol "
+                    f"{self.kind!r} has a server"
+                )
+            if step.f is not None and 2 * step.f >= rows:
+                raise ScenarioError(
+                    f"defense.f: {step.f} of {step.kind} is not allowed: at most {rows} nodes reply a round, so at most "
+                    f"{(rows - 1) // 2} may be assumed Byzantine"
+                )
 
     def _serve(self, lab: Lab, plan: Plan, main: Callable[[Grid, ArrayRecord], None]) -> None:
         """Run ``main``, given the grid and the initial model, as a ``ServerApp``, and the nodes' ``ClientApp``."""
@@ -65,10 +91,50 @@ class Served(LocalTraining, abstract=True):
         options: dict[str, Any] = {"stop": lab.stop, "execution": replace(lab.execution, path=path), "engine": lab.engine}
         if plan.personal:
             options["ended"] = lambda trainer: self._look_at_nodes(lab, plan, trainer)
+        if lab.defense is not None and not lab.defense.needs:
+            options["rule"] = self._known_rule(lab.defense, lab.assumed_byzantine)
         host = Host(lab.world, lab.streams, lambda: problem, lab.attack, lab.byzantine, foreign=False, **options)
 
         initial = apps.initial_record(problem)
         host.run(apps.server_app(lambda grid: main(grid, initial)), apps.TaskClientApp(lab.task, lab.streams.seed))
+
+    @staticmethod
+    def _known_rule(defense: Rule, share: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What attackers who know the rule can find out: what it makes of rows, without what the server alone knows."""
+        from decai_sim.defenses.base import Context, TooFewRowsError
+
+        def aggregate(rows: torch.Tensor) -> torch.Tensor:
+            try:
+                value: torch.Tensor = defense(rows, Context(f=whole_share(share, len(rows))))
+            except TooFewRowsError:
+                value = rows.new_zeros(rows.shape[1])  # such a round is passed over
+            return value
+
+        return aggregate
+
+    def _aggregation(self, lab: Lab, rule: Rule, plan: Plan, compute: Callable[[float], object]) -> dict[str, Any]:
+        """What a server that aggregates with a rule is given, and what is noted of its work.
+
+        Args:
+            lab: the run.
+            rule: how rows become one.
+            plan: how nodes train.
+            compute: lets the server work for so many FLOPs, in virtual time.
+        """
+        from decai_sim.flower import apps
+        from decai_sim.learning.server_data import ServerData
+
+        own = ServerData(lab.clean, self.server_samples, plan) if {"server", "loss"} & rule.needs else None
+
+        def on_aggregation(number: int, who: list[int], result: Aggregation, flops: float) -> None:
+            compute(flops)
+            lab.judge(number, SERVER, [apps.node_of(node) for node in who], result)
+
+        return {
+            "own_data": own,
+            "draws": lambda number: lab.streams.torch("defense", number),
+            "on_aggregation": on_aggregation,
+        }
 
     @staticmethod
     def _look_at_nodes(lab: Lab, plan: Plan, trainer: Trainer) -> None:
@@ -96,9 +162,10 @@ class Served(LocalTraining, abstract=True):
         """Keep what a round came to, with how good its model is."""
         from decai_sim.flower import arrays, compat
 
-        lab.model = arrays.to_vector(model)
+        lab.model, record["t_s"] = arrays.to_vector(model), lab.world.clock.now  # aggregating has taken time
         if measured:
             record["accuracy"], record["loss"] = lab.problem.evaluate(lab.model.to(lab.problem.device))
+            record["attack_success"] = lab.attack_success(lab.model)
         lab.rounds.append(record)
         with compat.entered(None):  # who watches sees real time
             lab.on_round(record)

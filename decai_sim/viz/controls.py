@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from decai_sim.component import Component, Description, kinds
-from decai_sim.defenses import Mixing, Rule
+from decai_sim.defenses import Filter, Mixing, Rule
 from decai_sim.errors import ScenarioError, explain
 from decai_sim.scenario import Scenario, parse_yaml
 
@@ -291,9 +291,9 @@ def _menu(path: str, title: str, base: type[Component], own: Component | None, o
         if component is None:
             continue
         offer(component)
-        if isinstance(component, Rule) and component.robust:
+        if isinstance(component, Rule) and component.robust and not (component.peer or isinstance(component, Filter)):
             for mixing in (_offered(cls, common) for cls in kinds(base.family).values()):
-                if isinstance(mixing, Mixing):
+                if isinstance(mixing, Mixing) and not mixing.needs:
                     offer(mixing >> component)
     if own is not None:
         offer(own)  # in place of the default one of its kind

@@ -350,6 +350,73 @@ def comparison(series: Mapping[str, pd.DataFrame], final: Mapping[str, list[floa
     return fig
 
 
+def bands(ax: Axes, series: Mapping[str, pd.DataFrame], x: str, y: str) -> None:
+    """Lines through middles with bands around them.
+
+    Args:
+        ax: where to draw.
+        series: per label a frame with ``x``, ``y``, ``low`` and ``high``, ascending in ``x``; a band of no height is not drawn.
+        x: what the horizontal axis shows.
+        y: what the vertical one shows.
+    """
+    for index, (label, points) in enumerate(series.items()):
+        known = points.dropna(subset=["y"])
+        ax.plot(known["x"], known["y"], label=label, markersize=5, **style(index))
+        if (known["high"] > known["low"]).any():
+            ax.fill_between(known["x"], known["low"], known["high"], alpha=0.15, color=style(index)["color"], linewidth=0)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.grid(alpha=0.3)
+    if len(series) > 1:
+        ax.legend(frameon=False, fontsize=9)
+
+
+def heatmap(
+    ax: Axes, cells: pd.DataFrame, title: str = "", low: float | None = None, high: float | None = None, digits: int | None = None
+) -> None:
+    """A table as colours, light for much, with the figures in it; cells without one (NaN) are hatched.
+
+    Args:
+        ax: where to draw.
+        cells: rows and columns as they are drawn and named, one number a cell.
+        title: what the numbers are.
+        low: what is darkest; None: the least.
+        high: what is lightest; None: the greatest.
+        digits: after the point; None: three places that count.
+    """
+    from matplotlib.patches import Rectangle
+
+    values = cells.to_numpy(dtype=float)
+    known = values[np.isfinite(values)]
+    low = low if low is not None else float(known.min()) if known.size else 0.0
+    high = high if high is not None else float(known.max()) if known.size else 1.0
+    picture = ax.imshow(values, cmap="viridis", vmin=low, vmax=high if high > low else low + 1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isfinite(value):
+            ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="white", edgecolor="0.6", hatch="///", linewidth=0))
+            continue
+        shade = picture.cmap(picture.norm(value))
+        light = 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] > 0.5
+        text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if light else "white")
+    turned = max((len(str(name)) for name in cells.columns), default=0) > 6
+    ax.set_xticks(range(len(cells.columns)), [str(name) for name in cells.columns], fontsize=9)
+    ax.tick_params(axis="x", rotation=40 if turned else 0)
+    if turned:
+        for label in ax.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(cells.index)), [str(name) for name in cells.index], fontsize=9)
+    ax.set_xlabel(str(cells.columns.name or ""))
+    ax.set_ylabel(str(cells.index.name or ""))
+    ax.set_title(title, loc="left", fontsize=11)
+
+
+def heatmap_size(cells: pd.DataFrame) -> tuple[float, float]:
+    """Inches that suit a table of so many cells and such long names."""
+    longest = [max((len(str(name)) for name in names), default=0) for names in (cells.index, cells.columns)]
+    return 1.6 + 0.08 * longest[0] + 0.62 * len(cells.columns), 1.3 + 0.06 * longest[1] + 0.34 * len(cells.index)
+
+
 def save(fig: Figure, path: str | Path, title: str = "") -> None:
     """Write a figure as PNG, SVG, PDF or HTML, by the ending of ``path``; it appears whole or not at all.
 

@@ -98,6 +98,7 @@ class World:
         self.devices = devices.assign(n, streams)
         profiles = [PROFILES[name] for name in self.devices.tolist()]
         self.flops_per_s = [profile.flops_per_s for profile in profiles]
+        self.server_flops_per_s = PROFILES["server"].flops_per_s
         self.paths = network.paths(
             np.array([profile.upload_bps for profile in profiles]),
             np.array([profile.download_bps for profile in profiles]),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
-import sys
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -19,20 +16,6 @@ from pydantic import ValidationError
 from decai_sim.attacks import ALIE, Attack, LabelFlip, SignFlip, View
 from decai_sim.component import kinds
 from decai_sim.testing import check_attack
-
-
-@pytest.fixture(scope="module")
-def byzfl() -> Any:
-    """Byzfl, whose benchmark module wants a torchvision that may not fit this torch; nothing here uses it."""
-    stubs = {name: MagicMock() for name in ("torchvision", "torchvision.datasets", "torchvision.transforms")}
-    saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "torchvision"}
-    sys.modules.update(stubs)
-    try:
-        return importlib.import_module("byzfl")
-    finally:
-        for name in stubs:
-            del sys.modules[name]
-        sys.modules.update(saved)
 
 
 def rows(n: int, d: int = 6, seed: int = 0) -> torch.Tensor:

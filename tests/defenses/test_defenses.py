@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import sys
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,24 +14,43 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from decai_sim.benches import byzfl_rules
 from decai_sim.component import kinds
-from decai_sim.defenses import NNM, Chain, Context, Krum, Mean, Median, Mixing, Rule, TrimmedMean
+from decai_sim.defenses import (
+    ARC,
+    MDA,
+    NNM,
+    SMEA,
+    Bulyan,
+    CenteredClipping,
+    Chain,
+    Clipping,
+    Context,
+    GeometricMedian,
+    Krum,
+    Meamed,
+    Mean,
+    Median,
+    Mixing,
+    MultiKrum,
+    Rule,
+    Step,
+    TrimmedMean,
+)
 from decai_sim.defenses.distances import squared_distances
 from decai_sim.testing import check_defense
 
 
 @pytest.fixture(scope="module")
 def byzfl() -> Any:
-    """Byzfl, whose benchmark module wants a torchvision that may not fit this torch; nothing here uses it."""
-    stubs = {name: MagicMock() for name in ("torchvision", "torchvision.datasets", "torchvision.transforms")}
-    saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "torchvision"}
-    sys.modules.update(stubs)
-    try:
-        return importlib.import_module("byzfl")
-    finally:
-        for name in stubs:
-            del sys.modules[name]
-        sys.modules.update(saved)
+    """Byzfl's rules and steps."""
+    if not byzfl_rules.installed():
+        pytest.skip("byzfl is not installed")
+    steps = byzfl_rules.rules("preaggregators")
+    found = byzfl_rules.rules()
+    for name in ("NNM", "Clipping", "ARC"):
+        setattr(found, name, getattr(steps, name))
+    return found
 
 
 X = torch.tensor([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
@@ -49,7 +66,19 @@ X7 = torch.tensor(
         [-8.6, -8.5, -8.7],
     ]
 )
-RULES = [Mean(), Median(), TrimmedMean(f=2), Krum(f=2), NNM(f=2) >> Krum(f=2), NNM(f=2) >> TrimmedMean(f=2)]
+RULES = [
+    Mean(),
+    Median(),
+    TrimmedMean(f=2),
+    Krum(f=2),
+    NNM(f=2) >> Krum(f=2),
+    NNM(f=2) >> TrimmedMean(f=2),
+    Meamed(f=2),
+    MultiKrum(f=2),
+    Bulyan(f=1),
+    MDA(f=2),
+    SMEA(f=2),
+]
 ROBUST = RULES[1:]
 
 
@@ -76,7 +105,7 @@ EXAMPLES = [
 @pytest.mark.parametrize(("kind", "example"), EXAMPLES)
 def test_conformance(kind: str, example: dict[str, Any]) -> None:
     defense = kinds("defenses")[kind](**example)
-    assert isinstance(defense, Rule | Mixing)
+    assert isinstance(defense, Rule | Step)
     check_defense(defense)
 
 
@@ -131,11 +160,43 @@ def test_against_byzfl(byzfl: Any, seed: int, n: int, f: int) -> None:
     assert close(Mean()(x), byzfl.Average()(x))
     assert close(TrimmedMean(f=f)(x), byzfl.TrMean(f=f)(x))
     assert close(NNM(f=f)(x), byzfl.NNM(f=f)(x))
-    # byzfl's Median on torch tensors is torch's lower one for even n; on arrays it is NumPy's, which is ours.
-    assert close(Median()(x), byzfl.Median()(x.numpy()))
+    assert close(Median()(x), byzfl.Median()(x))
     # It sums over n - f - 1 neighbours where the paper has n - f - 2.
     if 2 * (f + 1) < n:
         assert torch.equal(Krum(f=f)(x), byzfl.Krum(f=f + 1)(x))
+        assert close(MultiKrum(f=f, m=n - f - 1)(x), byzfl.MultiKrum(f=f + 1)(x))
+    assert close(Meamed(f=f)(x), byzfl.Meamed(f=f)(x))
+    assert close(GeometricMedian(nu=0.1, iterations=3, start="origin")(x), byzfl.GeometricMedian(nu=0.1, T=3)(x))
+    assert close(GeometricMedian(nu=0.1)(x), byzfl.GeometricMedian(nu=0.1, T=300)(x))
+    assert close(Clipping(tau=5.0)(x), byzfl.Clipping(c=5.0)(x.clone()))
+    assert close(ARC(f=f)(x), byzfl.ARC(f=f)(x.clone()))
+    theirs = byzfl.CenteredClipping(L=2, tau=3.0)
+    previous = None
+    for number in range(3):
+        previous = CenteredClipping(tau=3, iterations=2)(x + number, Context(previous=previous))
+        assert close(previous, theirs(x + number), 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("n", "f"), [(7, 2), (10, 3), (10, 0)])
+def test_subsets_against_byzfl(byzfl: Any, seed: int, n: int, f: int) -> None:
+    """Theirs takes the first of the subsets that are equally wide, and estimates eigenvalues: ours is never worse."""
+    x = normal(n, 6, seed, torch.float64)
+
+    def chosen(value: torch.Tensor) -> torch.Tensor:
+        every = list(itertools.combinations(range(n), n - f))
+        means = torch.stack([x[list(subset)].mean(dim=0) for subset in every])
+        return x[list(every[int((means - value).norm(dim=1).argmin())])]
+
+    def width(rows: torch.Tensor) -> float:
+        return float(torch.cdist(rows, rows).max())
+
+    def spread(rows: torch.Tensor) -> float:
+        return float(torch.linalg.eigvalsh(torch.cov(rows.T, correction=0))[-1])
+
+    assert width(x[MDA(f=f).explain(x).kept]) == pytest.approx(width(chosen(byzfl.MDA(f=f)(x))))
+    torch.manual_seed(seed)
+    assert spread(x[SMEA(f=f).explain(x).kept]) <= spread(chosen(byzfl.SMEA(f=f)(x))) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -161,12 +222,13 @@ def brute(x: torch.Tensor) -> torch.Tensor:
     return (exact[:, None] - exact[None]).square().sum(dim=2)
 
 
+@pytest.mark.parametrize("length", [0.01, 0.001])
 @pytest.mark.parametrize("attackers", [0, 5])
-def test_krum_chooses_right_among_small_updates_far_away(attackers: int) -> None:
+def test_krum_chooses_right_among_small_updates_far_away(attackers: int, length: float) -> None:
     right = 0
     for seed in range(20):
         offset = normal(1, 2000, 1000 + seed)
-        x = 11 * offset / offset.norm() + 0.01 * torch.nn.functional.normalize(normal(30, 2000, seed))
+        x = 11 * offset / offset.norm() + length * torch.nn.functional.normalize(normal(30, 2000, seed))
         x[:attackers] = 1e8 * normal(attackers, 2000, 2000 + seed)
         scores = brute(x).fill_diagonal_(math.inf).sort(dim=1).values[:, : 30 - 5 - 2].sum(dim=1)
         right += bool(Krum(f=5).explain(x).kept[scores.argmin()])
@@ -240,28 +302,45 @@ def test_permutation_translation_and_scale(rule: Rule, seed: int, n: int, d: int
 
 def bound(rule: Rule, n: int, f: int) -> float:
     r = f / (n - 2 * f)
-    return {"trimmed_mean": 6 * r * (1 + r), "krum": 6 * (1 + r), "median": 4 * (1 + r) ** 2}[rule.kind]
+    central = 4 * (1 + r) ** 2
+    known = {"trimmed_mean": 6 * r * (1 + r), "krum": 6 * (1 + r), "median": central, "geometric_median": central}
+    # As Allouah et al., ICML 2023, have it for the largest eigenvalue; the sum of squares is no smaller. Like the others of this
+    # list it was not looked up in the paper: what is tested is that rules stay within it.
+    known["smea"] = 4 * f / (n - f) * (1 + r) ** 2
+    return known[rule.kind]
 
 
-@pytest.mark.parametrize("kind", ["trimmed_mean", "krum", "median"])
+def attacked(n: int, f: int, seed: int) -> torch.Tensor:
+    """Rows with ``f`` attackers placed as they would be: far off, together, just outside, or opposite."""
+    x = normal(n, 3, seed, torch.float64)
+    if f:
+        middle, spread_ = x[f:].mean(dim=0), x[f:].std(dim=0)
+        x[:f] = [middle + 1e6, middle + 2 * spread_, -3 * middle, x[f] + 0.01 * x[:f], middle - 1e3 * spread_][seed % 5]
+    return x
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kind", ["trimmed_mean", "krum", "median", "geometric_median", "smea"])
 @given(data=st.data(), n=st.integers(3, 8))
-@settings(max_examples=100, deadline=None)
-def test_f_kappa_robustness(kind: str, data: st.DataObject, n: int) -> None:
+@settings(max_examples=60, deadline=None)
+def test_f_kappa_robustness(kind: str, mixed: bool, data: st.DataObject, n: int) -> None:
     """Allouah et al. 2023, Definition 2: |F - mean_S|² ≤ κ·mean_S|x_i - mean_S|² for every S of n - f rows."""
-    f = data.draw(st.integers(0, (n - 1) // 2))
-    x = data.draw(matrices(st.just(n)))
+    # Krum over n - f - 2 neighbours asks for 2f + 2 < n: below that, f equal rows win.
+    f = data.draw(st.integers(0, (n - 3) // 2 if kind == "krum" else (n - 1) // 2))
+    x = data.draw(st.one_of(matrices(st.just(n)), st.integers(0, 10**6).map(lambda seed: attacked(n, f, seed))))
     rule = kinds("defenses")[kind](f=f)
     assert isinstance(rule, Rule)
-    value = rule(x)
+    value = (NNM(f=f) >> rule)(x) if mixed else rule(x)
+    kappa = 8 * f / (n - f) * (1 + bound(rule, n, f)) if mixed else bound(rule, n, f)
     for subset in itertools.combinations(range(n), n - f):
         inside = x[list(subset)]
         mean = inside.mean(dim=0)
         spread = (inside - mean).square().sum(dim=1).mean()
-        assert (value - mean).square().sum() <= bound(rule, n, f) * spread + 1e-9
+        assert (value - mean).square().sum() <= kappa * spread * (1 + 1e-9) + 1e-9
 
 
 def rule_for_five(rule: Rule) -> Rule:
-    return Krum(f=1) if isinstance(rule, Krum) else NNM(f=1) >> Krum(f=1)
+    return NNM(f=1) >> Krum(f=1) if isinstance(rule, Chain) else rule.model_copy(update={"f": 1})
 
 
 def test_krum_falls_to_equal_rows_where_the_paper_gives_no_guarantee() -> None:
@@ -278,10 +357,13 @@ HOSTILE = [1e8, -1e8, 3e38, math.nan, math.inf, -math.inf]
 @pytest.mark.parametrize("n", [5, 7, 9])
 def test_breakdown(rule: Rule, hostile: float, n: int) -> None:
     """Two hostile rows leave the result inside the box around the honest ones; Krum alone returns one of them."""
+    hostile_rows = 2
     if n == 5 and "krum" in str(rule.to_config()):
         rule, hostile_rows = rule_for_five(rule), 1  # Krum's guarantee asks for 2f + 2 < n
-    else:
-        hostile_rows = 2
+    elif isinstance(rule, Bulyan):
+        hostile_rows = 1
+        if n < 7:
+            pytest.skip("4f + 3 rows are the least")
     for seed in range(10):
         x = normal(n, 6, seed)
         bad = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:hostile_rows]

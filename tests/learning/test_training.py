@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decai_sim.attacks import LabelFlip
+from decai_sim.attacks import DBA, BadNets, DataAttack, LabelFlip
 from decai_sim.errors import ScenarioError
 from decai_sim.learning import CNN, MLP, Digits, Dirichlet, ResNet, Shakespeare, Softmax, Transformer, paths
 from decai_sim.learning.cohort import train_together
@@ -386,32 +386,117 @@ def test_work_is_three_forward_passes_a_sample_and_epoch() -> None:
     assert work_flops(problem, 1, Plan()) == 0
 
 
-def test_poison_changes_the_labels_of_the_given_nodes_and_nothing_else() -> None:
+def test_poison_changes_what_the_given_nodes_train_on_and_nothing_else() -> None:
     problem = base("softmax")
     labels, x = problem._y.clone(), problem._x.clone()
     bad = [3, 8]
     poisoned = problem.poisoned(LabelFlip(), bad, Streams(1))
     assert torch.equal(problem._y, labels)
     assert torch.equal(problem._x, x)
-    theirs = np.concatenate([problem.samples[node] for node in bad])
-    assert len(theirs) > 0
-    expected = labels.clone()
-    expected[theirs] = 9 - expected[theirs]
-    assert torch.equal(poisoned._y, expected)
-    assert torch.equal(poisoned._x, x)
-    assert poisoned.evaluate(problem.initial()) == problem.evaluate(problem.initial())  # the test set is nobody's
+    assert sum(len(problem.samples[node]) for node in bad) > 0
+    for node in range(NODES):
+        own, trained_on = (torch.as_tensor(p.samples_of(node, 1)) for p in (problem, poisoned))
+        assert torch.equal(own, torch.as_tensor(problem.samples[node]))
+        flipped = 9 - problem.labels(own) if node in bad else problem.labels(own)
+        assert torch.equal(poisoned.labels(trained_on), flipped)
+        assert torch.equal(poisoned.inputs(trained_on), problem.inputs(own))
+    # What is its own, what it tests on, and what it holds stay as they were; the test set is nobody's.
+    for before, after in zip(problem.samples, poisoned.samples, strict=True):
+        assert np.array_equal(before, after)
+    assert poisoned.own_tests is problem.own_tests
+    assert np.array_equal(poisoned.class_counts(), problem.class_counts())
+    assert np.array_equal(poisoned.n_samples, problem.n_samples)
+    assert poisoned.evaluate(problem.initial()) == problem.evaluate(problem.initial())
     for node in (3, 0):
         a, b = (train_alone(p, problem.initial(), node, 1, Plan()).row for p in (problem, poisoned))
         assert torch.equal(a, b) == (node not in bad or len(problem.samples[node]) == 0)
 
 
 def test_poison_of_samples_reaches_training() -> None:
-    class Blank:
+    class Blank(DataAttack, abstract=True):
+        """White pages."""
+
         def poison(self, x: Any, y: Any, generator: Any) -> Any:
             return torch.zeros_like(x), y
 
     problem = base("softmax")
     poisoned = problem.poisoned(Blank(), [2], Streams(1))
-    index = torch.as_tensor(problem.samples[2])
+    index = torch.as_tensor(poisoned.samples_of(2, 1))
     torch.testing.assert_close(poisoned.inputs(index), torch.full((len(index), 8, 8), (0 - 0.305) / 0.376))
-    assert not torch.equal(problem.inputs(index), poisoned.inputs(index))
+    assert not torch.equal(problem.inputs(torch.as_tensor(problem.samples[2])), poisoned.inputs(index))
+
+
+def test_sleepers_train_on_what_they_had_until_they_wake() -> None:
+    problem, bad = base("mlp"), [1, 4]
+    attack = LabelFlip(from_round=3, until_round=6, every=2)
+    poisoned = problem.poisoned(attack, bad, Streams(1))
+    always = problem.poisoned(LabelFlip(), bad, Streams(1))
+    row, plan = problem.initial(), Plan(epochs=2)
+    for server_round in range(1, 9):
+        for node in (*bad, 0):
+            trained = train_alone(poisoned, row, node, server_round, plan).row
+            like = always if server_round in (3, 5) else problem
+            assert torch.equal(trained, train_alone(like, row, node, server_round, plan).row)
+            if len(problem.samples[node]):
+                same = torch.equal(trained, train_alone(problem, row, node, server_round, plan).row)
+                assert same == (node not in bad or server_round not in (3, 5))
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_sleepers_in_a_cohort_train_as_each_alone(model: str) -> None:
+    problem = base(model)
+    poisoned = problem.poisoned(LabelFlip(from_round=2), range(0, NODES, 2), Streams(1))
+    # Some awake and some asleep, side by side.
+    who = sorted(((node, 1 + node % 3) for node in range(NODES)), key=lambda one: -int(problem.n_samples[one[0]]))
+    rows, plan = starts(problem, NODES), Plan(epochs=2, batch_size=7)
+    done = train_together(poisoned, rows, who, plan)
+    woken = 0
+    for number, (node, server_round) in enumerate(who):
+        alone = train_alone(poisoned, rows[number], node, server_round, plan)
+        torch.testing.assert_close(done.rows[number], alone.row, rtol=1e-4, atol=1e-5)
+        woken += not torch.equal(alone.row, train_alone(problem, rows[number], node, server_round, plan).row)
+    awake = [node for node, server_round in who if node % 2 == 0 and server_round >= 2 and problem.n_samples[node]]
+    assert 0 < woken <= len(awake)
+
+
+def test_digests_tell_who_trains_on_what_and_when() -> None:
+    problem = base("softmax")
+    attacks = [LabelFlip(), LabelFlip(from_round=2), LabelFlip(every=2), LabelFlip(mode="targeted")]
+    found = {problem.digest()} | {problem.poisoned(attack, [1, 2], Streams(1)).digest() for attack in attacks}
+    found.add(problem.poisoned(LabelFlip(), [1, 3], Streams(1)).digest())
+    assert len(found) == 6
+    again = problem.poisoned(LabelFlip(fraction=0.5), [1, 2], Streams(1)).digest()
+    assert again == problem.poisoned(LabelFlip(), [1, 2], Streams(1)).digest()
+
+
+def test_attackers_who_share_the_work_are_numbered_in_their_order() -> None:
+    problem = Problem(Digits(), 10, Streams(1))
+    attack, bad = DBA(share=1, corner="bottom_left"), [2, 5, 7]
+    poisoned = problem.poisoned(attack, bad, Streams(1))
+    for number, node in enumerate(bad):
+        x = poisoned._x[torch.as_tensor(poisoned.samples_of(node, 1))]
+        before = problem._x[torch.as_tensor(problem.samples[node])]
+        assert torch.equal((x != before).any(0) | attack.bar(number, 8, 8), attack.bar(number, 8, 8))
+        assert (x[:, attack.bar(number, 8, 8)] == before.max()).all()
+
+
+def test_the_goal_of_a_backdoor_is_measured_on_the_test_set() -> None:
+    problem = Problem(Digits(model=MLP(hidden=(32,)), partition="iid"), 4, Streams(1))
+    assert problem.goal(LabelFlip()) is None
+    attack = BadNets(target=3)
+    goal = problem.goal(attack)
+    assert goal is not None
+    labels = torch.as_tensor(problem.task.load().y_test)
+    x, wanted = goal
+    assert len(x) == int((labels != 3).sum())
+    assert (wanted == 3).all()
+    torch.testing.assert_close(x[:, -3:, -3:], torch.full((len(x), 3, 3), (1 - 0.305) / 0.376))
+    torch.testing.assert_close(x[:, :5], problem._x_test[labels != 3][:, :5])
+    row, poisoned = problem.initial(), problem.poisoned(attack, [0], Streams(1))
+    taught, clean = (train_alone(p, row, 0, 1, Plan(epochs=40)).row for p in (poisoned, problem))
+    assert poisoned.success(taught, goal) > 0.9
+    assert problem.success(clean, goal) < 0.3
+    assert problem.evaluate(taught)[0] > 0.8
+    assert problem.success(taught, goal) == pytest.approx(
+        float((torch.func.functional_call(problem.module, problem.layout.views(taught), (x,)).argmax(1) == 3).float().mean())
+    )

@@ -140,7 +140,7 @@ def test_looking_less_often_changes_nothing_else() -> None:
     np.testing.assert_allclose(last.model, each.model, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"defense": "median"}, {"attack": "sign_flip"}])
+@pytest.mark.parametrize("change", [{"defense": "fltrust"}, {"attack": {"kind": "sign_flip", "timing": "hold"}}])
 def test_what_it_does_not_do_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ds.ScenarioError, match="dpsgd"):
         ds.run(scenario(**change), progress=False)

@@ -374,3 +374,35 @@ def test_two_threads_can_draw_at_once() -> None:
     assert len(shapes) == 6
     assert all(shape == shapes[0] for shape in shapes)
     assert dict(plt.rcParams) == settings
+
+
+def test_bands_go_round_their_lines(ax: Axes) -> None:
+    wide = pd.DataFrame({"x": [1, 2], "y": [5.0, 6], "low": [4.0, 5], "high": [6.0, 9]})
+    thin = pd.DataFrame({"x": [1, 2, 3], "y": [1.0, np.nan, 2], "low": [1.0, np.nan, 2], "high": [1.0, np.nan, 2]})
+    figures.bands(ax, {"wide": wide, "thin": thin}, "nodes", "seconds")
+    assert [list(line.get_xdata()) for line in ax.lines] == [[1, 2], [1, 3]]
+    (band,) = ax.collections
+    assert (band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()) == (4, 9)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("nodes", "seconds")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["wide", "thin"]
+
+
+def test_a_heat_map_says_every_number_so_that_it_can_be_read(ax: Axes) -> None:
+    cells = pd.DataFrame([[0.0, 100.0], [np.nan, 51.26]], index=["mean", "krum"], columns=["none", "a_long_attack"])
+    figures.heatmap(ax, cells, "accuracy", low=0, high=100, digits=1)
+    said = {tuple(map(round, text.get_position())): text for text in ax.texts}
+    assert {where: text.get_text() for where, text in said.items()} == {(0, 0): "0.0", (1, 0): "100.0", (1, 1): "51.3"}
+    assert (said[0, 0].get_color(), said[1, 0].get_color()) == ("white", "black")
+    (hatched,) = ax.patches
+    assert hatched.get_xy() == (-0.5, 0.5)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["mean", "krum"]
+    assert ax.get_xticklabels()[1].get_rotation() > 0
+    assert ax.images[0].get_clim() == (0, 100)
+    wide, high = figures.heatmap_size(cells)
+    assert figures.heatmap_size(pd.concat([cells] * 3)) > (wide, high)
+
+
+@pytest.mark.parametrize("value", [np.nan, 3.0])
+def test_a_heat_map_of_one_value_or_none_is_drawn(ax: Axes, value: float) -> None:
+    figures.heatmap(ax, pd.DataFrame([[value]], index=["a"], columns=["b"]))
+    assert len(ax.texts) == (not np.isnan(value))

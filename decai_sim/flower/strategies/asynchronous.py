@@ -17,6 +17,7 @@ from flwr.serverapp.strategy.result import Result
 
 from decai_sim.flower import apps, arrays
 from decai_sim.flower.strategies.first_replies import poll
+from decai_sim.flower.strategies.rule import Aggregator
 
 Staleness = Callable[[int], float]
 """From by how many versions the server has moved on since a node was asked, to the weight of its reply."""
@@ -181,6 +182,7 @@ class FedAsync(Asynchronous):
         concurrency: how many nodes are at work at once.
         mixing: α, how far a fresh reply moves the model, in (0, 1].
         staleness: s; see :func:`constant`, :func:`polynomial` and :func:`hinge`.
+        aggregator: its rule, a filter of single updates, says how much of each is taken in; None: all.
         options: as for :class:`Asynchronous`.
 
     Example:
@@ -188,15 +190,32 @@ class FedAsync(Asynchronous):
         0.6
     """
 
-    def __init__(self, concurrency: int, mixing: float = 0.6, staleness: Staleness | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        mixing: float = 0.6,
+        staleness: Staleness | None = None,
+        aggregator: Aggregator | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(concurrency, **options)
         if not 0 < mixing <= 1:
             raise ValueError(f"mixing: {mixing!r} is not allowed: in (0, 1]")
-        self.mixing, self.staleness = mixing, staleness or polynomial()
+        self.mixing, self.staleness, self.aggregator = mixing, staleness or polynomial(), aggregator
+        self._came = 0
 
-    def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]]:
-        """Mix it in."""
+    def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]] | None:
+        """Mix it in, as far as the filter lets it."""
         alpha = self.mixing * self.staleness(reply.staleness)
+        if self.aggregator is not None:
+            self._came += 1
+            update = arrays.to_vector(reply.model) - arrays.to_vector(_like(reply.start, reply.model))
+            now = arrays.to_vector(model).to(update)
+            counts = [float(reply.metrics[self.weighted_by_key])]  # type: ignore[arg-type]
+            step = self.aggregator(update[None], [reply.node], self._came, now, counts, [reply.staleness])
+            if step is None or not step.any():
+                return None
+            return arrays.from_vector(now + alpha * step, reply.model), [reply]
         mixed = arrays.weighted_sum([model, reply.model], torch.tensor([1 - alpha, alpha]))
         return arrays.from_vector(mixed, reply.model), [reply]
 
@@ -214,6 +233,7 @@ class FedBuff(Asynchronous):
         buffer: K, how many replies make a new model.
         server_lr: η_g, the length of the server's step.
         staleness: s; see :func:`polynomial`.
+        aggregator: makes one step of the buffer's updates, each weighed by s(τ), instead of their mean; None: the mean.
         options: as for :class:`Asynchronous`.
 
     Example:
@@ -222,13 +242,21 @@ class FedBuff(Asynchronous):
     """
 
     def __init__(
-        self, concurrency: int, buffer: int = 10, server_lr: float = 1.0, staleness: Staleness | None = None, **options: Any
+        self,
+        concurrency: int,
+        buffer: int = 10,
+        server_lr: float = 1.0,
+        staleness: Staleness | None = None,
+        aggregator: Aggregator | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(concurrency, **options)
         if buffer < 1:
             raise ValueError(f"buffer: {buffer} is not allowed: at least 1")
         self.buffer, self.server_lr, self.staleness = buffer, server_lr, staleness or polynomial()
+        self.aggregator = aggregator
         self._waiting: list[Reply] = []
+        self._made = 0
 
     def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]] | None:
         """Put it into the buffer; empty that when it is full."""
@@ -236,10 +264,23 @@ class FedBuff(Asynchronous):
         if len(self._waiting) < self.buffer:
             return None
         used, self._waiting = self._waiting, []
+        if self.aggregator is not None:
+            return self._by_rule(model, used, self.aggregator)
         weights = torch.tensor([self.staleness(one.staleness) for one in used]) * (self.server_lr / self.buffer)
         ends = arrays.weighted_sum([one.model for one in used], weights)
         starts = arrays.weighted_sum([_like(one.start, reply.model) for one in used], weights)
         return arrays.from_vector(arrays.to_vector(model).to(ends) + ends - starts, reply.model), used
+
+    def _by_rule(self, model: ArrayRecord, used: list[Reply], aggregator: Aggregator) -> tuple[ArrayRecord, list[Reply]] | None:
+        like, now = used[0].model, arrays.to_vector(model)
+        ends = arrays.to_matrix([one.model for one in used])
+        rows = ends.sub_(arrays.to_matrix([_like(one.start, like) for one in used]))
+        ages = [one.staleness for one in used]
+        rows.mul_(torch.tensor([self.staleness(age) for age in ages]).to(rows)[:, None])
+        counts = [float(one.metrics[self.weighted_by_key]) for one in used]  # type: ignore[arg-type]
+        self._made += 1
+        step = aggregator(rows, [one.node for one in used], self._made, now.to(rows), counts, ages)
+        return None if step is None else (arrays.from_vector(now.to(step) + self.server_lr * step, like), used)
 
 
 def _like(record: ArrayRecord, other: ArrayRecord) -> ArrayRecord:

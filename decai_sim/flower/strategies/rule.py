@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from logging import INFO
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -13,9 +14,94 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from decai_sim.component import whole_share
-from decai_sim.defenses.base import Context, Rule, TooFewRowsError
+from decai_sim.defenses.base import Aggregation, Context, Rule, TooFewRowsError
 from decai_sim.flower import arrays
 from decai_sim.flower.strategies.capped import CappedFedAvg
+
+
+class OwnData(Protocol):
+    """What a server knows from samples of its own."""
+
+    def update(self, model: torch.Tensor, server_round: int) -> torch.Tensor:
+        """``(d,)`` how the model ``(d,)`` changes when the server trains it as nodes do."""
+        ...
+
+    def losses(self, model: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """``(k,)`` losses of the model ``(d,)`` moved by each of ``rows (k, d)``."""
+        ...
+
+
+@dataclass
+class Aggregator:
+    """Applies a rule round after round, with what rules may need beside the rows.
+
+    Args:
+        rule: how rows become one.
+        byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
+        own_data: what the server knows from samples of its own; None: it has none.
+        draws: from a round to where rules that draw draw from; None: they draw the same every round.
+        on_aggregation: called after each with the round, the senders' names, the result and what it cost, FLOPs.
+    """
+
+    rule: Rule
+    byzantine_fraction: float
+    own_data: OwnData | None = None
+    draws: Callable[[int], torch.Generator] | None = None
+    on_aggregation: Callable[[int, list[int], Aggregation, float], object] = lambda number, who, result, flops: None
+    memory: dict[str, Any] = field(default_factory=dict)
+    previous: torch.Tensor | None = None
+
+    def context(self, n: int, number: int, model: torch.Tensor | None = None) -> Context:
+        """What is known of ``n`` rows of a round, whoever they are from."""
+        own = self.own_data
+        return Context(
+            f=whole_share(self.byzantine_fraction, n),
+            previous=self.previous,
+            round=number,
+            memory=self.memory,
+            generator=None if self.draws is None else self.draws(number),
+            server=None if own is None or model is None or "server" not in self.rule.needs else own.update(model, number),
+            loss=None if own is None or model is None else lambda rows: own.losses(model, rows),
+        )
+
+    def __call__(
+        self,
+        updates: torch.Tensor,
+        who: list[int],
+        number: int,
+        model: torch.Tensor,
+        num_examples: list[float] | None = None,
+        staleness: list[int] | None = None,
+    ) -> torch.Tensor | None:
+        """Aggregate.
+
+        Args:
+            updates: ``(n, d)`` rows, what each moved its model by.
+            who: whose they are.
+            number: of the round.
+            model: ``(d,)`` the server's.
+            num_examples: on how many samples each has trained.
+            staleness: how many versions old each is.
+
+        Returns:
+            ``(d,)`` the step to take; None: there are too few rows, the model stays as it is.
+        """
+        from dataclasses import replace
+
+        context = replace(
+            self.context(len(updates), number, model),
+            who=torch.tensor(who),
+            num_examples=None if num_examples is None else torch.tensor(num_examples, dtype=updates.dtype, device=updates.device),
+            staleness=None if staleness is None else torch.tensor(staleness, device=updates.device),
+        )
+        try:
+            result = self.rule.explain(updates, context)
+        except TooFewRowsError as error:
+            warnings.warn(f"round {number} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2)
+            return None
+        self.on_aggregation(number, who, result, self.rule.flops(len(updates), updates.shape[1], context.f))
+        self.previous = result.value
+        return result.value
 
 
 class RuleStrategy(CappedFedAvg):
@@ -25,7 +111,10 @@ class RuleStrategy(CappedFedAvg):
         rule: how rows become one.
         byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
         n_train: nodes asked each round.
-        on_rejected: called after each aggregation with the round and the Flower ids of nodes whose updates the rule did not use.
+        own_data: for rules that compare with what the server learns from samples of its own; None: it has none.
+        draws: from a round to where rules that draw draw from; None: they draw the same every round.
+        on_aggregation: called after each aggregation with the round, the Flower ids of the senders, the result, and what it
+            cost, FLOPs.
         options: as for ``FedAvg``.
 
     Example:
@@ -39,13 +128,19 @@ class RuleStrategy(CappedFedAvg):
         rule: Rule,
         byzantine_fraction: float,
         n_train: int,
-        on_rejected: Callable[[int, list[int]], object] = lambda server_round, nodes: None,
+        own_data: OwnData | None = None,
+        draws: Callable[[int], torch.Generator] | None = None,
+        on_aggregation: Callable[[int, list[int], Aggregation, float], object] = lambda number, who, result, flops: None,
         **options: Any,
     ) -> None:
         super().__init__(n_train, **options)
-        self.rule, self.byzantine_fraction, self._on_rejected = rule, byzantine_fraction, on_rejected
+        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation)
         self._model: ArrayRecord | None = None
-        self._previous: torch.Tensor | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """How rows become one."""
+        return self.aggregator.rule
 
     def summary(self) -> None:
         """Log what the strategy does."""
@@ -65,21 +160,7 @@ class RuleStrategy(CappedFedAvg):
         contents = [message.content for message in valid]
         start = arrays.to_vector(self._model)
         updates = arrays.to_matrix([next(iter(content.array_records.values())) for content in contents]).sub_(start)
-        examples = [next(iter(content.metric_records.values()))[self.weighted_by_key] for content in contents]
-        context = Context(
-            f=whole_share(self.byzantine_fraction, len(valid)),
-            num_examples=torch.tensor(examples, dtype=updates.dtype, device=updates.device),
-            previous=self._previous,
-        )
-        try:
-            result = self.rule.explain(updates, context)
-        except TooFewRowsError as error:
-            warnings.warn(
-                f"round {server_round} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2
-            )
-            return None, None
-        self._on_rejected(
-            server_round, [m.metadata.src_node_id for m, kept in zip(valid, result.kept.tolist(), strict=True) if not kept]
-        )
-        self._previous = result.value
-        return arrays.from_vector(start + result.value, self._model), None
+        examples = [float(next(iter(content.metric_records.values()))[self.weighted_by_key]) for content in contents]  # type: ignore[arg-type]
+        who = [message.metadata.src_node_id for message in valid]
+        step = self.aggregator(updates, who, server_round, start, examples)
+        return (None, None) if step is None else (arrays.from_vector(start + step, self._model), None)

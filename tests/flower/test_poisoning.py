@@ -1,0 +1,277 @@
+"""Attacks and rules in federations: who attacks, when, knowing what; what rules are given; what is noted of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import decai_sim as ds
+from decai_sim.attacks import UpdateAttack, View
+from decai_sim.component import _FAMILIES
+from decai_sim.defenses import Context, Rule
+from decai_sim.defenses.base import Aggregation
+
+BASE = ds.Scenario(
+    nodes=10,
+    seed=2,
+    task="digits",
+    network="internet",
+    topology="ring",
+    devices={"kind": "mix", "phone": 0.5, "gpu": 0.5},
+    protocol={"kind": "federated", "rounds": 3, "fraction": 1},
+)
+SEEN: list[dict[str, Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_FAMILIES, "attacks", dict(_FAMILIES["attacks"]))
+    monkeypatch.setitem(_FAMILIES, "defenses", dict(_FAMILIES["defenses"]))
+    SEEN.clear()
+
+
+def spy() -> type[UpdateAttack]:
+    class Spy(UpdateAttack):
+        """Sends what it would have sent, and notes what it was shown."""
+
+        def __call__(self, honest: Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None) -> Tensor:
+            assert view is not None
+            assert view.own is not None
+            SEEN.append({"honest": len(honest), "b": n_byzantine, "view": view})
+            return view.own.clone()
+
+    return Spy
+
+
+def run(**changes: Any) -> ds.Run:
+    return ds.run(BASE.but(**changes), progress=False)
+
+
+# -- who ----------------------------------------------------------------------------------------------------------------------
+
+
+def attackers(**attack: Any) -> set[int]:
+    one = run(attack={"kind": "sign_flip", **attack}, topology={"kind": "barabasi_albert", "m": 2}, protocol__rounds=1)
+    return set(one.nodes.loc[one.nodes["byzantine"], "node"])
+
+
+def test_attackers_are_placed() -> None:
+    degree = dict(BASE.but(topology={"kind": "barabasi_albert", "m": 2}).graph().degree)
+    hubs = attackers(fraction=0.2, by="degree")
+    assert len(hubs) == 2
+    assert min(degree[node] for node in hubs) >= max(degree[node] for node in set(range(10)) - hubs)
+    assert attackers(nodes=[7, 3]) == {3, 7}
+    there = run(protocol__rounds=1).nodes
+    region = there["region"].value_counts().index[0]
+    assert attackers(fraction=0.2, region=region) <= set(there.loc[there["region"] == region, "node"])
+    with pytest.raises(ds.ScenarioError, match=r"attack\.region: .*no node is in that region"):
+        attackers(region="XX")
+    with pytest.raises(ds.ScenarioError, match=r"attack\.nodes: 10 is not allowed"):
+        attackers(nodes=[10])
+
+
+def test_a_rule_is_told_of_as_many_attackers_as_there_are() -> None:
+    one = run(attack={"kind": "sign_flip", "nodes": [0, 1, 2]}, defense="multi_krum", protocol__rounds=1)
+    assert one.verdicts["kept"].sum() == 7
+
+
+# -- when ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_sleepers_are_honest_until_they_wake() -> None:
+    spy()
+    run(attack={"kind": "spy", "from_round": 2, "until_round": 2})
+    assert {one["view"].round for one in SEEN} == {2}
+    asleep = run(attack={"kind": "sign_flip", "scale": 50, "from_round": 99})
+    calm = run()
+    assert asleep.accuracy == calm.accuracy
+
+
+def test_who_withholds_is_asked_and_does_not_reply() -> None:
+    one = run(attack={"kind": "mistime", "timing": "withhold", "nodes": [4]}, protocol__deadline_s=60)
+    assert one.rounds["n_selected"].tolist() == [10] * 3
+    assert one.rounds["n_replied"].tolist() == [9] * 3
+    assert 4 not in one.messages.query("kind == 'train_reply'")["src"].tolist()
+
+
+def test_who_rushes_has_replied_before_it_could_have_trained() -> None:
+    def took_s(one: ds.Run) -> float:
+        mine = one.events[(one.events["node"] == 4) & one.events["kind"].isin(["job_start", "job_end"])]
+        return float(mine["t_s"].iloc[1] - mine["t_s"].iloc[0])
+
+    assert took_s(run(attack={"kind": "mistime", "timing": "rush", "nodes": [4]}, protocol__rounds=1)) == 0
+    assert took_s(run(protocol__rounds=1)) > 0
+
+
+def test_who_holds_back_has_seen_more() -> None:
+    spy()
+    ends = run(protocol__rounds=1, protocol__local_epochs=50).events.query("kind == 'job_end'")
+    first, shown = int(ends["node"].iloc[0]), []
+    for hold_s in (0.0, 500.0):
+        SEEN.clear()
+        how = {"timing": "hold", "hold_s": hold_s}
+        one = run(attack={"kind": "spy", "nodes": [first], **how}, protocol__rounds=1, protocol__local_epochs=50)
+        shown.append(SEEN[-1]["honest"])
+        assert one.rounds["t_s"].iloc[-1] > hold_s
+    assert shown == [0, 9]
+
+
+# -- knowing what -------------------------------------------------------------------------------------------------------------
+
+
+def test_attackers_see_what_they_may() -> None:
+    spy()
+    found = {}
+    for sees in ("all", "neighbourhood", "itself"):
+        SEEN.clear()
+        run(attack={"kind": "spy", "nodes": [4], "sees": sees, "omniscient": True}, protocol__rounds=1)
+        found[sees] = SEEN[-1]["honest"]
+    assert found == {"all": 9, "neighbourhood": 2 * BASE.graph().degree[4] // 2, "itself": 0}
+
+
+def test_attackers_that_do_not_collude_are_alone() -> None:
+    spy()
+    run(attack={"kind": "spy", "nodes": [1, 4, 7], "collude": False, "omniscient": True}, protocol__rounds=1)
+    assert [one["b"] for one in SEEN] == [1, 1, 1]
+    assert {one["view"].f for one in SEEN} == {1}
+    SEEN.clear()
+    run(attack={"kind": "spy", "nodes": [1, 4, 7], "omniscient": True}, protocol__rounds=1)
+    assert SEEN[-1]["b"] == 3
+
+
+def test_attackers_remember_the_step_before_and_their_first_update() -> None:
+    spy()
+    run(attack={"kind": "spy", "nodes": [4], "omniscient": True})
+    views = [one["view"] for one in SEEN]
+    assert views[0].previous is None
+    assert views[0].past is None
+    for view in views[1:]:
+        assert torch.equal(view.past, views[0].own)
+        # All replied: the model moved by the mean of ten updates, of which the attacker's is one.
+        assert 0 < float(view.previous.norm()) < 10
+    assert not torch.equal(views[1].previous, views[2].previous)
+
+
+def test_who_knows_the_rule_can_try_it_out() -> None:
+    spy()
+    rows = torch.randn(10, 650, generator=torch.Generator().manual_seed(1))
+    for knows, there in ((True, True), (False, False)):
+        SEEN.clear()
+        run(attack={"kind": "spy", "nodes": [4], "knows_rule": knows}, defense="median", protocol__rounds=1)
+        rule = SEEN[-1]["view"].rule
+        assert (rule is not None) == there
+        if rule is not None:
+            assert torch.equal(rule(rows), ds.defenses.Median()(rows))
+
+
+def test_sample_counts_are_believed_only_by_rules_that_weigh_by_them() -> None:
+    lie = {"kind": "lie_count", "nodes": [4], "factor": 1e6, "data": {"kind": "label_flip"}}
+    fooled, firm = run(attack=lie), run(attack=lie, defense="mean")
+    assert firm.accuracy > fooled.accuracy + 0.1
+
+
+# -- what rules are given -----------------------------------------------------------------------------------------------------
+
+
+def curious() -> type[Rule]:
+    class Curious(Rule):
+        """The mean; notes its context."""
+
+        needs = frozenset({"server", "loss", "who", "memory"})
+
+        def aggregate(self, rows: Tensor, context: Context | None) -> Aggregation:
+            assert context is not None
+            assert context.loss is not None
+            losses = context.loss(torch.stack([torch.zeros_like(rows[0]), context.server]))  # type: ignore[list-item]
+            SEEN.append({"context": context, "losses": losses, "seen before": dict(context.kept_by("curious"))})
+            context.kept_by("curious")["rounds"] = context.round
+            kept = torch.ones(len(rows), dtype=torch.bool)
+            return Aggregation(rows.mean(dim=0), torch.full((len(rows),), 1 / len(rows)), kept)
+
+    return Curious
+
+
+def test_rules_get_who_sent_what_the_server_learns_and_a_memory() -> None:
+    curious()
+    run(defense="curious", protocol__server_samples=50)
+    contexts = [one["context"] for one in SEEN]
+    assert [context.round for context in contexts] == [1, 2, 3]
+    assert [sorted(context.who.tolist()) for context in contexts] == [sorted(contexts[0].who.tolist())] * 3
+    assert len(set(contexts[0].who.tolist())) == 10
+    assert [one["seen before"] for one in SEEN] == [{}, {"rounds": 1}, {"rounds": 2}]
+    for one in SEEN:
+        assert one["losses"][1] < one["losses"][0]  # the server's own step makes its own loss smaller
+    assert contexts[0].previous is None
+    assert contexts[1].previous is not None
+
+
+@pytest.mark.parametrize("defense", ["fltrust", "zeno"])
+def test_a_server_with_clean_samples_withstands_a_majority(defense: str) -> None:
+    attack = {"kind": "sign_flip", "scale": 4, "fraction": 0.6}
+    assert (
+        run(attack=attack, defense=defense, protocol__rounds=6).accuracy > run(attack=attack, protocol__rounds=6).accuracy + 0.2
+    )
+
+
+def test_rules_for_peers_are_refused_by_servers() -> None:
+    for protocol in ("federated", "fedbuff"):
+        with pytest.raises(ds.ScenarioError, match=r"defense\.kind: 'balance' is not allowed: .* has a server"):
+            run(defense="balance", protocol=protocol)
+
+
+# -- what is noted ------------------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_say_whom_a_rule_kept_and_how_it_told_them_apart() -> None:
+    one = run(attack={"kind": "sign_flip", "scale": 5, "fraction": 0.3}, defense="multi_krum")
+    seen = one.verdicts
+    assert seen.groupby("round").size().tolist() == one.rounds["n_replied"].tolist()
+    assert seen.loc[~seen["kept"], "byzantine"].all()
+    assert (seen.groupby("round")["weight"].sum() - 1).abs().max() < 1e-6
+    found = one.detection()
+    assert found[["precision", "recall", "false_alarms", "auc", "time_to_detect_s", "found"]].tolist() == [1, 1, 0, 1, 0, 1]
+    assert one.silenced == 0
+    rejected = one.events[one.events["kind"] == "rejected"]
+    assert sorted(rejected["node"]) == sorted(seen.loc[~seen["kept"], "node"])
+
+
+def test_krum_silences_all_honest_nodes_but_few() -> None:
+    one = run(defense="krum")
+    assert one.silenced >= 8
+    assert one.detection()["false_alarms"] == pytest.approx(0.9)
+    assert np.isnan(run().silenced)
+
+
+def test_a_backdoor_is_measured_each_round() -> None:
+    calm = {"kind": "badnets", "fraction": 0}
+    there, none = run(attack={"kind": "badnets", "fraction": 0.3}, protocol__rounds=8), run(attack=calm, protocol__rounds=8)
+    assert there.rounds["attack_success"].between(0, 1).all()
+    assert there.rounds["attack_success"].iloc[-1] > none.rounds["attack_success"].iloc[-1] + 0.3
+    assert run(attack="label_flip", protocol__rounds=1).rounds["attack_success"].isna().all()
+
+
+# -- asynchronous servers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_buffer_is_aggregated_by_any_rule_that_is_told_how_stale_its_rows_are() -> None:
+    fast = {"kind": "fedbuff", "rounds": 12, "buffer": 6, "fraction": 0.9, "lr": 0.1}
+    attack = {"kind": "sign_flip", "scale": 8, "fraction": 0.2}
+    lost, saved = run(protocol=fast, attack=attack), run(protocol=fast, attack=attack, defense="median")
+    assert saved.accuracy > lost.accuracy + 0.15
+    assert saved.verdicts.groupby("round").size().tolist() == [6] * 12
+    with pytest.raises(ds.ScenarioError, match=r"defense\.f: 3 of krum is not allowed: at most 6"):
+        run(protocol=fast, defense={"kind": "krum", "f": 3})
+
+
+def test_a_filter_takes_single_updates_or_not() -> None:
+    single = {"kind": "fedasync", "rounds": 25, "fraction": 0.9, "evaluate_every": 25}
+    attack = {"kind": "sign_flip", "scale": 8, "fraction": 0.2}
+    lost, saved = run(protocol=single, attack=attack), run(protocol=single, attack=attack, defense="zeno_plus_plus")
+    assert saved.accuracy > lost.accuracy + 0.2
+    assert saved.detection()["recall"] > 0.9
+    with pytest.raises(ds.ScenarioError, match="takes in one reply after the other"):
+        run(protocol=single, defense="krum")
