@@ -35,6 +35,9 @@ _FILES = (
     "ad_psgd",
     "moshpit",
     "sim_to_real",
+    "bucketing",
+    "clipped_gossip",
+    "mixing_on_digits",
 )
 """Modules of this package that hold a claim each, in the order in which they are checked."""
 
