@@ -38,6 +38,14 @@ _FILES = (
     "bucketing",
     "clipped_gossip",
     "mixing_on_digits",
+    "alie",
+    "ipm",
+    "min_max",
+    "fltrust",
+    "model_replacement",
+    "peer_rules",
+    "poisoning_under_churn",
+    "nnm",
 )
 """Modules of this package that hold a claim each, in the order in which they are checked."""
 

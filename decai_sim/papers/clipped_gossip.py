@@ -48,11 +48,11 @@ class Size:
     """
 
     clique: int = 5
-    rounds: int = 60
+    rounds: int = 200
     seeds: int = 1
 
 
-SMOKE, PAPER = Size(), Size(clique=10, rounds=150, seeds=5)
+SMOKE, PAPER = Size(), Size(clique=10, rounds=500, seeds=5)
 
 
 @claim(
@@ -191,14 +191,13 @@ def dumbbell(seed: int, rule: str = "gossip", size: Size = SMOKE) -> Scenario:
     from decai_sim.scenario import Scenario
 
     protocol = {"kind": "dpsgd", "rounds": size.rounds, "local_steps": 1, "batch_size": 32, "lr": 0.05, "node_tests": 360}
-    momentum = {"optimiser": {"kind": "sgd", "momentum": 0.9}, "keep_state": True}
     return Scenario(
         nodes=2 * size.clique,
         seed=seed,
         topology={"kind": "two_cliques"},
         network="ideal",
         task=Custom({"kind": "mlp", "hidden": [32]}, _by_half(size.clique), partition="natural"),
-        protocol={**protocol, **momentum},
+        protocol=protocol,
         defense=DUMBBELL_RULES[rule],
     )
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from decai_sim.papers.claims import Profile, claim
 from decai_sim.papers.rows import Row
-from decai_sim.papers.worker_momentum import ONE_CLASS, Size, ahead, ends, measured, scenario
+from decai_sim.papers.worker_momentum import SORTED, Size, ahead, ends, measured, scenario
 
-SMOKE, PAPER = Size(rounds=150), Size(rounds=400, seeds=5)
+SMOKE, PAPER = Size(rounds=120, lr=0.1), Size(rounds=400, seeds=5)
 MIXED: dict[str, list[Any]] = {"plain": [], "bucketing": [{"kind": "bucketing", "s": 2}], "NNM": ["nnm"]}
 CELLS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, tuple[int, int, int]]]]] = {
     "ALIE": ({"kind": "alie"}, {"median": ("median", (41, 96, 95)), "Krum": ("krum", (75, 83, 95))}),
@@ -38,11 +38,11 @@ def mixing_rows(size: Size, cells: Any = None) -> Iterator[Row]:
     """The figures of the claim, for an experiment of any size and any part of :data:`CELLS`."""
     seeds = range(1, size.seeds + 1)
     for name, (attack, rules) in (CELLS if cells is None else cells).items():
-        mean = ends(scenario(seed, attack, "mean", ONE_CLASS, size) for seed in seeds)
+        mean = ends(scenario(seed, attack, "mean", SORTED, size) for seed in seeds)
         yield from measured(f"{name}, mean", mean)
         for called, (rule, published) in rules.items():
             found = {
-                how: ends(scenario(seed, attack, [*steps, rule], ONE_CLASS, size) for seed in seeds)
+                how: ends(scenario(seed, attack, [*steps, rule], SORTED, size) for seed in seeds)
                 for how, steps in MIXED.items()
             }
             source = f"{_MEASURED}: {' | '.join(map(str, published))}"

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from decai_sim.scenario import Scenario
 
 ONE_CLASS = {"kind": "pathological", "classes_per_node": 1}
-"""Labels are sorted over the nodes: node i has class i modulo 10."""
+"""Node i has class i modulo 10, and no other."""
+SORTED = {"kind": "shards", "per_node": 1}
+"""Labels are sorted over the nodes: each has a stretch of the sorted samples, of one class or two."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Size:
         model: what is trained.
         batch: samples a step.
         lr: learning rate.
+        momentum: what nodes keep of their steps before.
         seeds: of how many runs.
     """
 
@@ -38,6 +41,7 @@ class Size:
     model: Any = None
     batch: int = 16
     lr: float = 0.05
+    momentum: float = 0.9
     seeds: int = 1
 
 
@@ -75,7 +79,7 @@ def scenario(
                 "local_steps": 1,
                 "batch_size": size.batch,
                 "lr": size.lr,
-                "optimiser": {"kind": "sgd", "momentum": 0.9},
+                "optimiser": {"kind": "sgd", "momentum": size.momentum},
                 "keep_state": True,
             },
             "attack": None if attack is None else {"nodes": last, "omniscient": True, **attack},
