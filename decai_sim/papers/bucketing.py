@@ -29,7 +29,7 @@ PAPER = (Size(nodes=24, attackers=0, lr=0.01, **_FASHION), Size(lr=0.1, momentum
 @claim(
     "bucketing",
     paper="Karimireddy, He & Jaggi, 'Byzantine-robust learning on heterogeneous datasets via bucketing' (ICLR 2022)",
-    where="Section 3 and Section 6: labels sorted over 24 nodes, nobody attacks; 25 nodes of which 5 mimic another, without momentum",
+    where="Sections 3 and 6: labels sorted over 24 nodes, nobody attacks; 25 nodes of which 5 mimic another, no momentum",
     statement="On data that differ from node to node, robust rules do worse than the mean even if nobody attacks; averaging "
     "pairs of rows first gives back much of it, under mimicry, too.",
 )

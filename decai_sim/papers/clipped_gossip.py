@@ -59,8 +59,8 @@ SMOKE, PAPER = Size(), Size(clique=10, rounds=500, seeds=5)
     "clipped-gossip",
     paper="He, Karimireddy & Jaggi, 'Byzantine-robust decentralized learning via ClippedGossip' (arXiv:2202.01545)",
     where="figure 3: six nodes in a chain, dissensus; figure 4: a dumbbell whose halves have five digits each, nobody attacks",
-    statement="Over a narrow link between groups, medians and trimmed means never agree, attacked or not; clipping around the own "
-    "model does, unless the attack is too strong for the link.",
+    statement="Over a narrow link between groups, medians and trimmed means never agree, attacked or not; clipping around the "
+    "own model does, unless the attack is too strong for the link.",
 )
 def clipped_gossip(profile: Profile) -> Iterator[Row]:
     """Errors of four numbers after 100 rounds, and accuracies of a dumbbell's halves.

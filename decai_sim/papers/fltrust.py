@@ -24,8 +24,8 @@ _CAO = "Cao et al., NDSS 2021, Section VI: 100 clean samples are enough against 
     "fltrust",
     paper="Cao, Fang, Liu & Gong, 'FLTrust: Byzantine-robust federated learning via trust bootstrapping' (NDSS 2021)",
     where="Section VI: a root data set of 100 samples, 60 % of the nodes attack",
-    statement="A server that weighs updates by how they agree with what it learns from 100 clean samples learns with a majority of "
-    "attackers, where the mean and medians do not.",
+    statement="A server that weighs updates by how they agree with what it learns from 100 clean samples learns with a majority "
+    "of attackers, where the mean and medians do not.",
 )
 def fltrust(profile: Profile) -> Iterator[Row]:
     """Accuracies with three fifths of the nodes sending the opposite of what they learned, four times as loud."""

@@ -9,8 +9,8 @@ from decai_sim.papers.claims import Profile, claim
 from decai_sim.papers.rows import Row
 from decai_sim.papers.worker_momentum import Size, ahead, ends, measured, scenario
 
-SMOKE = Size(rounds=120)
-PAPER = Size(rounds=300, task="fashion_mnist", model={"kind": "mlp", "hidden": [64]}, batch=32, lr=0.02, seeds=5)
+SMOKE = Size(rounds=120, lr=0.3, momentum=0.0)
+PAPER = Size(rounds=300, task="fashion_mnist", model={"kind": "mlp", "hidden": [64]}, batch=32, lr=0.1, momentum=0.0, seeds=5)
 HIDDEN = {"kind": "ipm", "epsilon": 0.5}
 LOUD = {"kind": "ipm", "epsilon": 5}
 _KRUM = "Xie, Koyejo & Gupta, UAI 2019, Section 5: Krum fails with a small ε"
@@ -21,8 +21,8 @@ _MEDIAN = "Xie, Koyejo & Gupta, UAI 2019, Section 5: the median fails with nearl
     "ipm",
     paper="Xie, Koyejo & Gupta, 'Fall of empires: breaking Byzantine-tolerant SGD by inner product manipulation' (UAI 2019)",
     where="Section 5: Krum with a small ε, the coordinate-wise median with nearly half attackers; data alike",
-    statement="Attackers who send a little of the opposite of the honest mean are what Krum chooses, so that it ends far below the plain "
-    "mean; nearly half of them keep the coordinate-wise median from learning.",
+    statement="Attackers who send a little of the opposite of the honest mean are what Krum chooses, so that it ends far below "
+    "the plain mean; nearly half of them keep the coordinate-wise median from learning.",
 )
 def ipm(profile: Profile) -> Iterator[Row]:
     """Accuracies of the mean, Krum and the median under small and large steps back."""

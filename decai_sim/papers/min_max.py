@@ -9,8 +9,8 @@ from decai_sim.papers.claims import Profile, claim
 from decai_sim.papers.rows import Row
 from decai_sim.papers.worker_momentum import Size, ahead, ends, measured, scenario
 
-SMOKE = Size(rounds=120)
-PAPER = Size(rounds=300, task="fashion_mnist", model={"kind": "mlp", "hidden": [64]}, batch=32, lr=0.02, seeds=5)
+SMOKE = Size(rounds=120, lr=0.3, momentum=0.0)
+PAPER = Size(rounds=300, task="fashion_mnist", model={"kind": "mlp", "hidden": [64]}, batch=32, lr=0.1, momentum=0.0, seeds=5)
 RULES = {"Krum": "krum", "trimmed mean": "trimmed_mean", "median": "median"}
 ATTACKS: dict[str, Any] = {"ALIE": {"kind": "alie"}, "Min-Max": {"kind": "min_max"}, "Min-Sum": {"kind": "min_sum"}}
 _SHEJWALKAR = "Shejwalkar & Houmansadr, NDSS 2021, table I: attack impact of Min-Max no smaller than of LIE; 0.02 is ours"
@@ -21,8 +21,8 @@ _SHEJWALKAR = "Shejwalkar & Houmansadr, NDSS 2021, table I: attack impact of Min
     paper="Shejwalkar & Houmansadr, 'Manipulating the Byzantine: optimizing model poisoning attacks and defenses for federated "
     "learning' (NDSS 2021)",
     where="Section VI, table I: attackers who do not know the rule, a fifth of the nodes",
-    statement="Min-Max, which goes as far out as honest updates are from each other, does at least as much harm as ALIE with its own "
-    "formula for how far to go.",
+    statement="Min-Max, which goes as far out as honest updates are from each other, does at least as much harm as ALIE with its "
+    "own formula for how far to go.",
 )
 def min_max(profile: Profile) -> Iterator[Row]:
     """Accuracies of rules under ALIE, Min-Max and Min-Sum; the last is there to be seen."""

@@ -44,11 +44,11 @@ SMOKE, PAPER = Size(seeds=2), Size(nodes=50, at=20, more=10, task="fashion_mnist
 
 @claim(
     "model-replacement",
-    paper="Bagdasaryan et al., 'How to backdoor federated learning' (AISTATS 2020); Sun et al., 'Can you really backdoor federated "
-    "learning?' (arXiv:1911.07963)",
+    paper="Bagdasaryan et al., 'How to backdoor federated learning' (AISTATS 2020); Sun et al., 'Can you really backdoor "
+    "federated learning?' (arXiv:1911.07963)",
     where="Section 5: single-shot attack late in training; norm thresholding",
-    statement="A single attacker who sends its backdoored model scaled up implants the backdoor in one round, with the accuracy kept; "
-    "clipping updates to the median norm keeps it out.",
+    statement="A single attacker who sends its backdoored model scaled up implants the backdoor in one round, with the accuracy "
+    "kept; clipping updates to the median norm keeps it out.",
 )
 def model_replacement(profile: Profile) -> Iterator[Row]:
     """Shares of triggered images that are taken for what the attacker wants, before and after its one update."""
@@ -60,7 +60,8 @@ def replacement_rows(size: Size, norm: float | None = None) -> Iterator[Row]:
     from decai_sim.runs import run
 
     rounds = {
-        rule: [run(scenario(seed, rule, size, norm), progress=False).rounds for seed in range(1, size.seeds + 1)] for rule in RULES
+        rule: [run(scenario(seed, rule, size, norm), progress=False).rounds for seed in range(1, size.seeds + 1)]
+        for rule in RULES
     }
     success = {rule: [_at(one, size.at, "attack_success") for one in of_rule] for rule, of_rule in rounds.items()}
     for rule, of_rule in rounds.items():

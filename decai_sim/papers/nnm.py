@@ -31,8 +31,8 @@ _FIGURES = f"{_ALLOUAH}: one class a node .87, .61, .26, .21; all alike .98"
     "nnm",
     paper="Allouah et al., 'Fixing by mixing: a recipe for optimal Byzantine ML under heterogeneity' (AISTATS 2023); ByzFL",
     where="Section 5 and ByzFL's heat maps: 10 honest nodes, 1 to 4 attackers, the worst of three attacks",
-    statement="Nearest-neighbour mixing before the trimmed mean helps where data are moderately unlike; where every node has a class "
-    "of its own it does not save it.",
+    statement="Nearest-neighbour mixing before the trimmed mean helps where data are moderately unlike; where every node has a "
+    "class of its own it does not save it.",
 )
 def nnm(profile: Profile) -> Iterator[Row]:
     """Accuracies under the worst of three attacks, for three ways to split the data."""

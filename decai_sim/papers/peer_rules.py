@@ -45,21 +45,23 @@ SMOKE, PAPER = Size(), Size(nodes=20, degree=10, rounds=60, task="fashion_mnist"
     "balance",
     paper="Fang et al., 'Byzantine-robust decentralized federated learning' (CCS 2024)",
     where="Section 6: decentralized learning on regular graphs, 20 % attackers, Gaussian and sign-flip-like attacks",
-    statement="Nodes that average only models near their own (BALANCE) keep learning under attacks that ruin plain averaging, and "
-    "lose nothing without.",
+    statement="Nodes that average only models near their own (BALANCE) keep learning under attacks that ruin plain averaging, "
+    "and lose nothing without.",
 )
 def balance(profile: Profile) -> Iterator[Row]:
     """Mean accuracies of the honest nodes' own models."""
     size = SMOKE if profile == "smoke" else PAPER
-    yield from peer_rows("BALANCE", {"kind": "balance", "gamma": 1.0, "rounds": size.rounds}, size, "Fang et al., CCS 2024, table 2")
+    yield from peer_rows(
+        "BALANCE", {"kind": "balance", "gamma": 1.0, "rounds": size.rounds}, size, "Fang et al., CCS 2024, table 2"
+    )
 
 
 @claim(
     "ubar",
     paper="Guo et al., 'Byzantine-resilient decentralized stochastic gradient descent' (IEEE TCSVT 2021)",
     where="Section V: decentralized learning under Gaussian and sign-flip attacks",
-    statement="Nodes that take the nearest models that do well on their own data (UBAR) keep learning under attacks that ruin plain "
-    "averaging, and lose little without.",
+    statement="Nodes that take the nearest models that do well on their own data (UBAR) keep learning under attacks that ruin "
+    "plain averaging, and lose little without.",
 )
 def ubar(profile: Profile) -> Iterator[Row]:
     """Mean accuracies of the honest nodes' own models."""
@@ -71,13 +73,15 @@ def ubar(profile: Profile) -> Iterator[Row]:
     paper="Fang, Yang & Bajwa, 'BRIDGE: Byzantine-resilient decentralized gradient descent' (IEEE TSIPN 2022); Yang & Bajwa, "
     "'ByRDiE' (2019)",
     where="Section VI: decentralized learning, attackers among the neighbours of each node",
-    statement="Nodes that leave out the largest and smallest values in each coordinate (BRIDGE-T) keep learning under attacks that "
-    "ruin plain averaging, and lose little without.",
+    statement="Nodes that leave out the largest and smallest values in each coordinate (BRIDGE-T) keep learning under attacks "
+    "that ruin plain averaging, and lose little without.",
 )
 def bridge(profile: Profile) -> Iterator[Row]:
     """Mean accuracies of the honest nodes' own models."""
     size = SMOKE if profile == "smoke" else PAPER
-    yield from peer_rows("BRIDGE-T", {"kind": "bridge", "f": size.degree // 4}, size, "Fang, Yang & Bajwa, TSIPN 2022, Section VI")
+    yield from peer_rows(
+        "BRIDGE-T", {"kind": "bridge", "f": size.degree // 4}, size, "Fang, Yang & Bajwa, TSIPN 2022, Section VI"
+    )
 
 
 def peer_rows(called: str, rule: Any, size: Size, source: str, attacks: Any = None) -> Iterator[Row]:
@@ -111,7 +115,14 @@ def scenario(seed: int, attack: dict[str, Any] | None = None, rule: Any = None, 
             "topology": {"kind": "random_regular", "degree": size.degree},
             "network": "ideal",
             "task": {"kind": size.task, "partition": "iid", "model": {"kind": "mlp", "hidden": [32]}},
-            "protocol": {"kind": "dpsgd", "rounds": size.rounds, "local_steps": 5, "batch_size": 16, "lr": 0.1, "node_tests": 360},
+            "protocol": {
+                "kind": "dpsgd",
+                "rounds": size.rounds,
+                "local_steps": 5,
+                "batch_size": 16,
+                "lr": 0.1,
+                "node_tests": 360,
+            },
             "attack": None if attack is None else {"nodes": liars, **attack},
             "defense": rule,
         }

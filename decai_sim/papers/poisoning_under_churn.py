@@ -50,8 +50,8 @@ SMOKE, PAPER = Size(), Size(rounds=100, task="fashion_mnist", seeds=5)
     "poisoning-under-churn",
     paper="a finding of this simulator; no publication has robust rules under churn and staleness together",
     where="24 nodes, 6 of which attack; honest nodes go offline, or the server waits for nobody",
-    statement="A rule told how large a share of the nodes attacks is short of attackers when honest nodes go offline and the attackers "
-    "stay; told their number it withstands a third offline, and stands still with half of them.",
+    statement="A rule told how large a share of the nodes attacks is short of attackers when honest nodes go offline and the "
+    "attackers stay; told their number it withstands a third offline, and stands still with half of them.",
 )
 def poisoning_under_churn(profile: Profile) -> Iterator[Row]:
     """Accuracies by who is offline and what the rule is told, and how late the updates are that Krum chooses."""
@@ -68,7 +68,8 @@ def offline_rows(size: Size, attacks: dict[str, Any] | None = None, rules: dict[
             for who, gone in OFFLINE.items():
                 for told, f in (("share", None), ("number", ATTACKERS)):
                     found[who, told] = [
-                        settled(_run(offline(seed, attack, {"kind": rule, "f": f}, gone, size)).rounds, 3) for seed in _seeds(size)
+                        settled(_run(offline(seed, attack, {"kind": rule, "f": f}, gone, size)).rounds, 3)
+                        for seed in _seeds(size)
                     ]
                     yield from measured(f"{name}, {called} told the {told}, {who}", found[who, told])
             if name != "sign flip":
@@ -111,7 +112,9 @@ def _run(scenario: Scenario) -> Run:
         return run(scenario, progress=False)
 
 
-def _scenario(seed: int, attack: dict[str, Any] | None, defense: Any, protocol: dict[str, Any], size: Size, **more: Any) -> Scenario:
+def _scenario(
+    seed: int, attack: dict[str, Any] | None, defense: Any, protocol: dict[str, Any], size: Size, **more: Any
+) -> Scenario:
     from decai_sim.scenario import Scenario
 
     liars = list(range(NODES - ATTACKERS, NODES))
