@@ -35,6 +35,17 @@ _FILES = (
     "ad_psgd",
     "moshpit",
     "sim_to_real",
+    "bucketing",
+    "clipped_gossip",
+    "mixing_on_digits",
+    "alie",
+    "ipm",
+    "min_max",
+    "fltrust",
+    "model_replacement",
+    "peer_rules",
+    "poisoning_under_churn",
+    "nnm",
 )
 """Modules of this package that hold a claim each, in the order in which they are checked."""
 
