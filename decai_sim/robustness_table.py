@@ -45,6 +45,8 @@ ATTACKS: dict[str, Any] = {
     "min_sum": _knowing("min_sum"),
     "mimic": _knowing("mimic"),
     "fang": _knowing("fang"),
+    "badnets": {"kind": "badnets"},
+    "model_replacement": _knowing("model_replacement"),
 }
 """The table's attacks: those on updates see all honest ones first, as in the literature they come from."""
 
