@@ -213,7 +213,7 @@ def robustness(
     attacks: Annotated[
         str | None, typer.Option(help="Names or components, as in 'alie,{kind: sign_flip, scale: 2}'; default: all of the table.")
     ] = None,
-    defenses: Annotated[str | None, typer.Option(help="Likewise, as in 'mean,[nnm, krum]'.")] = None,
+    defenses: Annotated[str | None, typer.Option(help="Likewise, as in 'mean,\\[nnm, krum]'.")] = None,
     fractions: Annotated[str, typer.Option(help="Shares of attackers.")] = "0.2",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to save; default: runs/robustness-PROFILE.")] = None,
@@ -255,7 +255,12 @@ def robustness(
         shown = worst[["setting", "fraction", "defense"]].assign(
             **{"in peace": 100 * worst["clean_accuracy"], "worst": 100 * worst["accuracy"], "by": worst["by"]}
         )
+        if worst["attack_success"].notna().any():
+            shown["backdoor"] = 100 * worst["attack_success"]
+        shown["silenced"] = worst["silenced"]
         console.print(_table("What the worst attack leaves of each defense (final test accuracy in %, medians)", shown))
+        told = "backdoor: success of the attack that most often gets what it wants, %; " if "backdoor" in shown else ""
+        console.print(f"{told}silenced: honest nodes most of whose updates the rule left out, under the worst attack", soft_wrap=True)
         console.print(repr(table), highlight=False, markup=False)
         console.print(f"done in {time.perf_counter() - began:.0f} s", highlight=False)
         typer.echo(f"saved in {folder}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MEASURES = ("accuracy", "attack_success", "silenced", "seconds", "bytes", "wall_s")
 """What is measured of a run, as columns are called."""
 _MAYBE = ("attack_success", "silenced")
-_LABELS = {
+LABELS = {
     "accuracy": "final test accuracy (%)",
     "attack_success": "attack success (%)",
     "silenced": "honest nodes silenced",
@@ -30,6 +30,7 @@ _LABELS = {
     "bytes": "bytes sent and received",
     "wall_s": "seconds on this machine",
 }
+"""What they are called beside an axis."""
 _SHARES = ("accuracy", "attack_success")
 _CURVES = 8
 """More lines than that nobody can tell apart."""
@@ -42,16 +43,15 @@ def measures(run: Run) -> dict[str, float]:
         run: a finished one.
 
     Returns:
-        ``accuracy`` after the last round; ``attack_success``, where the rounds have such a column, likewise; ``silenced``, how
-        many honest nodes the rule silenced, where a run knows; virtual ``seconds``; ``bytes`` that nodes have sent and received;
-        and ``wall_s``, how long it took here. What is not known is NaN.
+        ``accuracy`` after the last round; ``attack_success`` likewise, where attackers want something in particular;
+        ``silenced``, how many honest nodes the rule silenced, where there was one; virtual ``seconds``; ``bytes`` that nodes have
+        sent and received; and ``wall_s``, how long it took here. What is not known is NaN.
     """
     last: Mapping[Any, Any] = run.rounds.iloc[-1].to_dict() if len(run.rounds) else {}
-    silenced = getattr(run, "silenced", math.nan)
     return {
         "accuracy": run.accuracy,
         "attack_success": float(last.get("attack_success", math.nan)),
-        "silenced": float(silenced() if callable(silenced) else silenced),
+        "silenced": run.silenced,
         "seconds": float(last.get("t_s", math.nan)),
         "bytes": float(last.get("bytes_up", math.nan)) + float(last.get("bytes_down", math.nan)),
         "wall_s": float(run.provenance["wall_s"]),
@@ -225,7 +225,7 @@ class Comparison:
                 rows.append({"x": at, "y": pd.Series(values).median(), "low": low, "high": high})
             lines[", ".join(map(str, words)) or value] = pd.DataFrame(rows)
         fig, (ax,) = figures.panels(1, 1, (7.5, 4.5))
-        figures.bands(ax, lines, x, _LABELS[value])
+        figures.bands(ax, lines, x, LABELS[value])
         return fig
 
     def heatmap(
@@ -266,7 +266,7 @@ class Comparison:
         cells = frame.pivot_table(index=rows, columns=columns, values=value, aggfunc="median", dropna=False)
         cells = _factor(value) * cells.reindex(index=order[0], columns=order[1])
         fig, (ax,) = figures.panels(1, 1, figures.heatmap_size(cells))
-        figures.heatmap(ax, cells, _LABELS[value])
+        figures.heatmap(ax, cells, LABELS[value])
         return fig
 
     def save(self, folder: str | Path) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import ValidationError
 
-from decai_sim.comparison import MEASURES, measures, slug
+from decai_sim.comparison import LABELS, MEASURES, measures, slug
 from decai_sim.component import parse
 from decai_sim.defenses.chain import parse_defense
 from decai_sim.errors import ScenarioError, explain
@@ -45,6 +45,8 @@ ATTACKS: dict[str, Any] = {
     "min_sum": _knowing("min_sum"),
     "mimic": _knowing("mimic"),
     "fang": _knowing("fang"),
+    "badnets": {"kind": "badnets"},
+    "model_replacement": _knowing("model_replacement"),
 }
 """The table's attacks: those on updates see all honest ones first, as in the literature they come from."""
 
@@ -86,7 +88,7 @@ def base_scenario(profile: str = "smoke") -> Scenario:
     So a round is a step of SGD with worker momentum, the setting that most of the attacks and defenses were published in.
 
     Args:
-        profile: ``smoke``: handwritten digits and a perceptron of 32 units, one to two seconds a run; ``paper``: Fashion-MNIST
+        profile: ``smoke``: handwritten digits and a perceptron of 32 units, one to four seconds a run; ``paper``: Fashion-MNIST
             and 64 units, ten to twenty seconds.
 
     Example:
@@ -101,7 +103,7 @@ def base_scenario(profile: str = "smoke") -> Scenario:
             "task": {"kind": "digits" if small else "fashion_mnist", "model": {"kind": "mlp", "hidden": [32 if small else 64]}},
             "protocol": {
                 "kind": "federated",
-                "rounds": 150 if small else 200,
+                "rounds": 100 if small else 200,
                 "fraction": 1.0,
                 "local_steps": 1,
                 "batch_size": 16 if small else 32,
@@ -141,9 +143,9 @@ class Robustness:
         """The attack that each defense fares worst against, a row for every setting, fraction and defense.
 
         Returns:
-            ``setting, fraction, defense, clean_accuracy, accuracy, by, lost, attack_success, silenced, seconds, bytes, attacks``:
-            medians over the seeds under the attack ``by``; ``lost`` is what it took of the clean accuracy, ``attacks`` how
-            many were measured.
+            ``setting, fraction, defense, clean_accuracy, accuracy, by, lost, attack_success, success_by, silenced, seconds, bytes,
+            attacks``: medians over the seeds under the attack ``by``; ``lost`` is what it took of the clean accuracy,
+            ``attack_success`` the highest of all attacks, that of ``success_by``, ``attacks`` how many were measured.
         """
         rows = []
         over_seeds = [name for name in ("clean_accuracy", *MEASURES) if name != "wall_s"]
@@ -154,14 +156,21 @@ class Robustness:
             found = {name: float(known[name].iloc[0]) if len(known) else math.nan for name in over_seeds}
             found["clean_accuracy"] = float(part["clean_accuracy"].median())
             lost = found["clean_accuracy"] - found["accuracy"]
-            rows.append({**dict(zip(_KEYS, key, strict=True)), **found, "by": by, "lost": lost, "attacks": len(known)})
-        first = [*_KEYS, "clean_accuracy", "accuracy", "by", "lost"]
+            success = middle["attack_success"].dropna()
+            who = {"by": by, "success_by": success.idxmax() if len(success) else None}
+            found["attack_success"] = float(success.max())
+            rows.append({**dict(zip(_KEYS, key, strict=True)), **found, **who, "lost": lost, "attacks": len(known)})
+        first = [*_KEYS, "clean_accuracy", "accuracy", "by", "lost", "attack_success", "success_by"]
         table = pd.DataFrame(rows, columns=[*first, *(name for name in over_seeds if name not in first), "attacks"])
-        table["by"] = pd.Series([row["by"] for row in rows], dtype=object)  # pandas would make None a number that is none
+        for name in ("by", "success_by"):  # pandas would make None a number that is none
+            table[name] = pd.Series([row[name] for row in rows], dtype=object)
         return table
 
     def cells(self, setting: str, fraction: float | None = None, value: str = "accuracy") -> pd.DataFrame:
-        """One setting as a table: a row a defense, a column an attack; of accuracies also ``none`` in front and ``worst`` behind.
+        """One setting as a table: a row a defense, a column an attack.
+
+        In front is ``none``, what it is in peace; of accuracies and attack success ``worst`` comes last, the least and the most.
+        Attacks of which nothing is known, such as the success of those that want nothing in particular, are left out.
 
         Args:
             setting: which.
@@ -180,10 +189,12 @@ class Robustness:
 
         there = mine(self.frame)
         cells = there.groupby(["defense", "attack"], sort=False)[value].median().unstack(sort=False)
-        if value == "accuracy":
-            worst = cells.min(axis=1)
-            calm = mine(self.clean).groupby("defense", sort=False)[value].median()
-            cells.insert(0, CALM, calm.reindex(cells.index))
+        cells = cells.loc[:, cells.notna().any() | (value == "accuracy")]
+        worst = {"accuracy": cells.min(axis=1), "attack_success": cells.max(axis=1)}.get(value)
+        calm = mine(self.clean).groupby("defense", sort=False)[value].median().reindex(cells.index)
+        if calm.notna().any() or value == "accuracy":
+            cells.insert(0, CALM, calm)
+        if worst is not None:
             cells["worst"] = worst
         return cells.rename_axis(index="defense", columns="attack")
 
@@ -203,13 +214,22 @@ class Robustness:
         settings = self.frame["setting"].unique().tolist() if setting is None else [setting]
         percent = value in ("accuracy", "attack_success")
         tables = [(100 if percent else 1) * self.cells(name, fraction, value) for name in settings]
+        alike = all(tables[0].columns.equals(cells.columns) for cells in tables)
+        named = [not alike or number == len(tables) - 1 for number in range(len(tables))]
         sizes = [figures.heatmap_size(cells) for cells in tables]
-        fig, axes = figures.panels(len(tables), 1, (max(w for w, _ in sizes), sum(h + 0.3 for _, h in sizes)))
-        what = {"accuracy": "final test accuracy (%)", "attack_success": "attack success (%)"}.get(value, value.replace("_", " "))
+        unnamed = [0.0 if shown else 0.9 for shown in named]
+        high = sum(h + 0.3 - less for (_, h), less in zip(sizes, unnamed, strict=True))
+        fig, axes = figures.panels(len(tables), 1, (max(w for w, _ in sizes), high))
+        what = LABELS[value]
         share = f"{self._fraction(fraction):.0%} attackers"
-        for ax, name, cells in zip(axes, settings, tables, strict=True):
+        for ax, name, cells, shown in zip(axes, settings, tables, named, strict=True):
             limits = {"low": 0.0, "high": 100.0, "digits": 0} if percent else {}
             figures.heatmap(ax, cells, f"{name}, {share}: {what}", **limits)  # type: ignore[arg-type]
+            if not shown:  # the last one's names are everybody's
+                ax.tick_params(axis="x", labelbottom=False)
+                ax.set_xlabel("")
+            for column in (1 if cells.columns[0] == CALM else 0, len(cells.columns) - (cells.columns[-1] == "worst")):
+                ax.axvline(column - 0.5, color="white", linewidth=4)
         return fig
 
     def save(self, folder: str | Path) -> Path:
