@@ -584,3 +584,67 @@ def marks(ax: Axes, at: Mapping[str, float]) -> None:
     """
     for index, (name, x) in enumerate(at.items()):
         ax.axvline(x, color="0.35", linewidth=1.2, linestyle=("--", ":", "-.")[index % 3], label=f"{name}: {x:g}")
+
+
+def images(ax: Axes, rows: Mapping[str, np.ndarray | Sequence[np.ndarray]]) -> None:
+    """Pictures in rows, such as what attackers make of samples below what these were.
+
+    Args:
+        ax: where to draw.
+        rows: per label as many pictures ``(k, height, width)`` or ``(k, height, width, colours)``, drawn from dark to light; the
+            first is at the top.
+    """
+    strips = []
+    for label, pictures in rows.items():
+        if not len(pictures):
+            raise ScenarioError(f"rows: no pictures in {label!r}")
+        shown = [np.asarray(picture, dtype=float) / max(float(np.max(picture)), 1.0) for picture in pictures]
+        strips.append(np.concatenate([np.pad(one, [(1, 1), (1, 1)] + [(0, 0)] * (one.ndim - 2)) for one in shown], axis=1))
+    if len({strip.shape for strip in strips}) != 1:
+        raise ScenarioError("rows: as many pictures of one size are wanted in each row")
+    height = strips[0].shape[0]
+    ax.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_yticks([height * (row + 0.5) - 0.5 for row in range(len(strips))], list(rows))
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+
+
+def backdoor(ax: Axes, series: Mapping[str, pd.DataFrame]) -> None:
+    """Round by round, how often the model does what attackers want (lines with markers) and how good it is otherwise (thin lines).
+
+    Args:
+        ax: where to draw.
+        series: per label a ``rounds`` frame.
+    """
+    for index, (label, rounds) in enumerate(series.items()):
+        look = style(index)
+        every = max(1, len(rounds) // 8)
+        ax.plot(rounds["round"], 100 * rounds["attack_success"], label=label, markersize=6, markevery=every, **look)
+        ax.plot(
+            rounds["round"], 100 * rounds["accuracy"], color=look["color"], linestyle=look["linestyle"], linewidth=0.9, alpha=0.7
+        )
+    ax.set_xlabel("round")
+    ax.set_ylabel("attack success; thin: test accuracy (%)")
+    ax.set_ylim(-2, 102)
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3)
+
+
+def moved(ax: Axes, series: Mapping[str, pd.Series], what: str) -> None:
+    """How far aggregates are moved by something that grows, both on logarithmic scales.
+
+    Args:
+        ax: where to draw.
+        series: per label the distances, by what grows; zeros have no place on the scale.
+        what: it is that grows.
+    """
+    for index, (label, distances) in enumerate(series.items()):
+        shown = distances[distances > 0]
+        ax.plot(shown.index, shown, label=label, markersize=6, **style(index))
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel(what)
+    ax.set_ylabel("distance from the honest mean")
+    ax.grid(alpha=0.3)
