@@ -612,7 +612,7 @@ def images(ax: Axes, rows: Mapping[str, np.ndarray | Sequence[np.ndarray]]) -> N
 
 
 def backdoor(ax: Axes, series: Mapping[str, pd.DataFrame]) -> None:
-    """Round by round, how often the model does what attackers want (lines with markers) and how good it is otherwise (thin lines).
+    """Round by round, how often the model does what attackers want (markers) and how good it is otherwise (thin lines).
 
     Args:
         ax: where to draw.

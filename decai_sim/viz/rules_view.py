@@ -67,7 +67,7 @@ class RulesView(anywidget.AnyWidget):
     _css = _DIRECTORY / "rules_view.css"
 
     about = traitlets.Dict().tag(sync=True)
-    honest = traitlets.List().tag(sync=True)
+    honest: Any = traitlets.List().tag(sync=True)
     attacker = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
     marks = traitlets.List(traitlets.Dict()).tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
