@@ -199,5 +199,6 @@ def test_config_begins_with_kind_and_is_plain_json() -> None:
 
 def test_long_values_are_cut_short_in_errors() -> None:
     message = refused(attack="x" * 1000)
-    assert len(message) < 250
+    assert message.split("choose")[0].count("x") < 100
+    assert len(message) < 1000
     assert "\n" not in message

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from decai_sim.protocols.peer_to_peer import PeerToPeer
-from decai_sim.protocols.peers import Told
+from decai_sim.protocols.told import Told
 
 if TYPE_CHECKING:
     from decai_sim.learning.jobs import Job

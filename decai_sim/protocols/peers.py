@@ -15,6 +15,7 @@ from decai_sim.learning.values import Known, Value
 from decai_sim.protocols.attackers import Attackers
 from decai_sim.protocols.measures import Measures
 from decai_sim.protocols.ruled import Ruled
+from decai_sim.protocols.told import Told
 from decai_sim.world.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ LEAST_WORK_S = 1e-3
 _LOOK_S = 600.0
 """How often somebody looks whether anything can happen any more, virtual seconds."""
 _TRAIN, _WAKE = "train", "wake"
-
-
-class Told(dict[int, Any]):
-    """What is sent to several and differs, by receiver; sent at once it is one message to each, as if it were the same."""
 
 
 @dataclass(eq=False)

@@ -60,8 +60,8 @@ class Controls(ipywidgets.VBox):
     Example:
         >>> controls = Controls(Scenario(attack="alie"), ["attack.fraction", "attack"])
         >>> controls.widget("attack.fraction").value = 0.3
-        >>> controls.scenario().attack
-        ALIE(fraction=0.3, omniscient=False, z=None)
+        >>> controls.scenario().attack.kind, controls.scenario().attack.fraction
+        ('alie', 0.3)
     """
 
     def __init__(self, scenario: Scenario, paths: Sequence[str]) -> None:

@@ -76,6 +76,8 @@ def complete(server_app: ServerApp, n: int, config: dict[str, object] | None = N
 
         def counted(messages: Iterable[Message], **options: Any) -> Iterable[Message]:
             asked = list(messages)
+            if not asked:  # nobody is to evaluate
+                return send(asked, **options)
             replies = list(send(asked, **options))
             failed = [str(reply.error) for reply in replies if reply.has_error()]
             came = sorted(
