@@ -260,7 +260,8 @@ def robustness(
         shown["silenced"] = worst["silenced"]
         console.print(_table("What the worst attack leaves of each defense (final test accuracy in %, medians)", shown))
         told = "backdoor: success of the attack that most often gets what it wants, %; " if "backdoor" in shown else ""
-        console.print(f"{told}silenced: honest nodes most of whose updates the rule left out, under the worst attack", soft_wrap=True)
+        told += "silenced: honest nodes most of whose updates the rule left out, under the worst attack"
+        console.print(told, soft_wrap=True)
         console.print(repr(table), highlight=False, markup=False)
         console.print(f"done in {time.perf_counter() - began:.0f} s", highlight=False)
         typer.echo(f"saved in {folder}")

@@ -143,8 +143,8 @@ class Robustness:
         """The attack that each defense fares worst against, a row for every setting, fraction and defense.
 
         Returns:
-            ``setting, fraction, defense, clean_accuracy, accuracy, by, lost, attack_success, success_by, silenced, seconds, bytes,
-            attacks``: medians over the seeds under the attack ``by``; ``lost`` is what it took of the clean accuracy,
+            ``setting, fraction, defense, clean_accuracy, accuracy, by, lost, attack_success, success_by, silenced, seconds,
+            bytes, attacks``: medians over the seeds under the attack ``by``; ``lost`` is what it took of the clean accuracy,
             ``attack_success`` the highest of all attacks, that of ``success_by``, ``attacks`` how many were measured.
         """
         rows = []
