@@ -50,9 +50,9 @@ SMOKE, PAPER = Size(), Size(rounds=100, task="fashion_mnist", seeds=5)
     "poisoning-under-churn",
     paper="a finding of this simulator; no publication has robust rules under churn and staleness together",
     where="24 nodes, 6 of which attack; honest nodes go offline, or the server waits for nobody",
-    statement="When a third of the nodes go offline, all of them honest, a trimmed mean that was told the share of attackers lets "
-    "loud lies through; told their number it withstands them, and Krum does so either way. With half of the nodes gone, rules that "
-    "were told the number refuse to go on.",
+    statement="When a third of the nodes go offline, all of them honest, a trimmed mean that was told the share of attackers "
+    "lets loud lies through; told their number it withstands them, and Krum does so either way. With half of the nodes gone, "
+    "rules that were told the number refuse to go on.",
 )
 def poisoning_under_churn(profile: Profile) -> Iterator[Row]:
     """Accuracies by who is offline and what the rule is told, and how late the updates are that Krum chooses."""
