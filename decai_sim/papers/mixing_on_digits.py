@@ -9,7 +9,7 @@ from decai_sim.papers.claims import Profile, claim
 from decai_sim.papers.rows import Row
 from decai_sim.papers.worker_momentum import SORTED, Size, ahead, ends, measured, scenario
 
-SMOKE, PAPER = Size(rounds=120, lr=0.1), Size(rounds=400, seeds=5)
+SMOKE, PAPER = Size(rounds=200), Size(rounds=400, seeds=5)
 MIXED: dict[str, list[Any]] = {"plain": [], "bucketing": [{"kind": "bucketing", "s": 2}], "NNM": ["nnm"]}
 CELLS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, tuple[int, int, int]]]]] = {
     "ALIE": ({"kind": "alie"}, {"median": ("median", (41, 96, 95)), "Krum": ("krum", (75, 83, 95))}),

@@ -50,8 +50,9 @@ SMOKE, PAPER = Size(), Size(rounds=100, task="fashion_mnist", seeds=5)
     "poisoning-under-churn",
     paper="a finding of this simulator; no publication has robust rules under churn and staleness together",
     where="24 nodes, 6 of which attack; honest nodes go offline, or the server waits for nobody",
-    statement="A rule told how large a share of the nodes attacks is short of attackers when honest nodes go offline and the "
-    "attackers stay; told their number it withstands a third offline, and stands still with half of them.",
+    statement="When a third of the nodes go offline, all of them honest, a trimmed mean that was told the share of attackers "
+    "lets loud lies through; told their number it withstands them, and Krum does so either way. With half of the nodes gone, "
+    "rules that were told the number refuse to go on.",
 )
 def poisoning_under_churn(profile: Profile) -> Iterator[Row]:
     """Accuracies by who is offline and what the rule is told, and how late the updates are that Krum chooses."""
@@ -79,6 +80,9 @@ def offline_rows(size: Size, attacks: dict[str, Any] | None = None, rules: dict[
             yield no_better(f"{label}: lost if told the number", all_there, third, 0.1, _OURS)
             if called == "trimmed mean":
                 yield ahead(f"{label}: number ahead of share by", third, found["a third offline", "share"], 0.1, _OURS)
+            else:
+                share = found["a third offline", "share"]
+                yield no_better(f"{label}: lost if told the share", found["nobody offline", "share"], share, 0.1, _OURS)
             half = found["half offline", "number"]
             yield ahead(f"{name}, {called}, half offline: lost, as every round is passed over", all_there, half, 0.3, _OURS)
 
