@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
 
-from decai_sim.benches import peer_to_peer
+from decai_sim.benches import peer_to_peer, training
 from decai_sim.benches.bench import alternating, benches
 from decai_sim.benches.flood import flood, flood_one_by_one, peak_memory_bytes
 from decai_sim.benches.peers import bare_heap, simpy_inbox
@@ -33,6 +38,106 @@ def test_the_bench_of_learning_without_a_server_gives_every_figure_of_the_design
     peak_gb = rows["peak memory of 12 nodes with softmax regression, 5 rounds"].value
     assert 0.1 < peak_gb < 4
     assert rows["D-PSGD, 24 nodes, 8 neighbours, 2 rounds"].value > 0
+
+
+def test_the_bench_of_training_gives_every_figure_that_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decai_sim.benches.pfl_peer.installed", lambda: False)
+    monkeypatch.setenv("DECAI_SIM_PATH", "stacked:4")  # and nothing is measured beforehand
+    rows = {row.name: row for row in training.measure(nodes=8, cnn_nodes=4, many=12, asked=4, repeats=1, engine=False)}
+    targets = {name: row.target for name, row in rows.items() if row.target}
+    assert targets == {
+        "MLP, 8 nodes, ours / plain loop": "≥ 8",
+        "MLP, 8 nodes, ours / bound": "≥ 0.4",
+        "MLP, 8 nodes, cohorts alone / bound": "≥ 0.6",
+        "CNN, 4 nodes, cohorts / bound": "≥ 0.8",
+        "MLP, rounds of 50 of 8 nodes, ours / pfl": "≥ 3",
+        "peak memory of 12 models of 50,890 parameters / their raw bytes": "≤ 2.5",
+    }
+    missing = rows.pop("MLP, rounds of 50 of 8 nodes, ours / pfl")
+    assert math.isnan(missing.value)
+    assert "pip install pfl" in missing.source
+    assert all(math.isfinite(row.value) and row.value > 0 for row in rows.values())
+    assert all(row.source for row in rows.values() if row.target)
+
+
+def test_a_peer_is_held_against_whole_rounds_with_as_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("decai_sim.benches.pfl_peer.installed", lambda: True)
+    monkeypatch.setattr("decai_sim.benches.pfl_peer.nodes_per_s", lambda problem, cohort: float(cohort))
+    monkeypatch.setattr(training.Work, "through_flower", lambda self, strategy, few: asked.append(few) or 150.0)
+    rows = list(training.pfl(60, repeats=1))
+    assert asked == [50]
+    assert rows[-1].value == 3.0
+
+
+@pytest.fixture
+def gossipy(monkeypatch: pytest.MonkeyPatch) -> type:
+    """A stand-in for ``gossipy`` with the names that the bench uses; every node trains once a round."""
+
+    class TorchModel(torch.nn.Module):
+        pass
+
+    class TorchModelHandler:
+        def __init__(self, net: TorchModel, **how: object) -> None:
+            self.net, self.how = net, how
+
+        def copy(self) -> TorchModelHandler:
+            return self
+
+        def _update(self, data: tuple[torch.Tensor, torch.Tensor]) -> None:
+            loss = torch.nn.functional.cross_entropy(self.net(data[0]), data[1])
+            loss.backward()
+
+    class GossipSimulator:
+        seen: ClassVar[dict[str, object]] = {}
+
+        def __init__(self, nodes: dict[int, SimpleNamespace], **how: object) -> None:
+            self.nodes = nodes
+            self.seen.update(how, nodes=len(nodes), edges=nodes[0].p2p_net.topology.sum() / 2)
+
+        def init_nodes(self) -> None:
+            pass
+
+        def start(self, n_rounds: int) -> None:
+            np.random.random()
+            for _ in range(n_rounds):
+                for node in self.nodes.values():
+                    node.model_handler._update(node.data[0])
+
+    parts = {
+        "gossipy": {},
+        "gossipy.core": {
+            "AntiEntropyProtocol": SimpleNamespace(PUSH="push"),
+            "ConstantDelay": int,
+            "CreateModelMode": SimpleNamespace(MERGE_UPDATE="merge"),
+            "StaticP2PNetwork": lambda nodes, topology: SimpleNamespace(topology=topology),
+        },
+        "gossipy.model": {"TorchModel": TorchModel},
+        "gossipy.model.handler": {"TorchModelHandler": TorchModelHandler},
+        "gossipy.node": {"GossipNode": SimpleNamespace},
+        "gossipy.simul": {"GossipSimulator": GossipSimulator},
+    }
+    for name, values in parts.items():
+        module = ModuleType(name)
+        module.__dict__.update(values)
+        monkeypatch.setitem(sys.modules, name, module)
+    return GossipSimulator
+
+
+def test_the_other_simulator_is_given_the_same_work(gossipy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.benches import gossipy_peer
+    from decai_sim.benches.training import Work
+    from decai_sim.learning import MLP
+
+    work, drawn = Work.of(MLP(hidden=(8,)), 20, 60), np.random.get_state()[1].copy()
+    assert gossipy_peer.updates_per_s(work.problem, 12, 4) > 0
+    assert (gossipy.seen["nodes"], gossipy.seen["edges"]) == (12, 24)
+    assert np.array_equal(np.random.get_state()[1], drawn), "what it draws is given back"
+    assert getattr(sys.modules.get("torchvision"), "__spec__", sys) is not None, "nobody takes the stand-in for torchvision"
+    monkeypatch.setattr(gossipy_peer, "installed", lambda: True)
+    rows = {row.name: row for row in peer_to_peer.measure(nodes=24, rounds=1, many=12, few=12, repeats=1)}
+    assert rows["gossipy, 12 nodes, one message a node and round"].value > 0
+    assert math.isfinite(rows["D-PSGD, ours / gossipy"].value)
 
 
 def test_benches_are_found_by_name() -> None:

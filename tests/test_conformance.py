@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -405,3 +406,34 @@ def test_wrong_protocols_are_found() -> None:
             return self.rounds + 1
 
     assert "promises 2 rounds, makes 1" in complaint(Boast(rounds=1))
+
+    class Lame(ds.protocols.GossipLearning, kind="lame"):
+        __doc__ = CARD
+        how: str
+
+        def trained(self, at: Any, node: int, job: Any) -> None:
+            before, here = at.models[node], len(at.here())
+            super().trained(at, node, job)
+            if here < at.n and self.how == "forgets":
+                at.models[node] = before
+
+        def woke(self, at: Any, node: int, number: int) -> None:
+            if len(at.here()) == at.n or node in at.here()[:2] or self.how == "forgets":
+                super().woke(at, node, number)
+
+        def received(self, at: Any, node: int, src: int, payload: Any) -> None:
+            if len(at.here()) == at.n or node in at.here()[:2] or self.how == "forgets":
+                super().received(at, node, src, payload)
+
+    assert "learns nothing more when nodes" in complaint(Lame(how="forgets"))
+    assert re.search(r"nodes \[\d\] train no more when nodes 0, 1, 2 of 6 have left", complaint(Lame(how="sleeps")))
+
+    class Halves(ds.protocols.DPSGD, kind="halves"):
+        __doc__ = CARD
+        agrees = False
+
+        def combined(self, at: Any, node: int, own: Any, heard: Any) -> Any:
+            near = {src: sent for src, sent in heard.items() if src // 3 == node // 3}
+            return super().combined(at, node, own, near)
+
+    assert "apart, after 40 rounds" in complaint(Halves())

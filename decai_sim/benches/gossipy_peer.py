@@ -96,14 +96,17 @@ def updates_per_s(problem: Problem, nodes: int, degree: int, rounds: int = 3) ->
 
 @contextlib.contextmanager
 def _as_it_was() -> Any:
-    """It draws from the process's global generators: they are given back."""
+    """It draws from the process's global generators: they are given back. A stand-in for torchvision is taken away again."""
     import numpy as np
     import torch
 
+    vision = "torchvision" in sys.modules
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
     finally:
+        if not vision:
+            sys.modules.pop("torchvision", None)
         random.setstate(kept[0])
         np.random.set_state(kept[1])
         torch.set_rng_state(kept[2])

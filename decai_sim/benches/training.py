@@ -73,8 +73,8 @@ class Work:
         problem.n_samples = np.array([len(own) for own in problem.samples])
         return cls(problem)
 
-    def cohort(self, few: int | None = None) -> float:
-        """Nodes per second, trained in cohorts; of all nodes, or of a few."""
+    def cohort(self) -> float:
+        """Nodes per second, trained in cohorts."""
         from decai_sim.learning import paths
         from decai_sim.learning.jobs import Job, train
         from decai_sim.learning.store import Store
@@ -84,7 +84,7 @@ class Work:
         path = paths.chosen(problem, plan, 1e13)
         self.store = store = self.store or Store(problem.layout.d, problem.device)  # as in a run, whose rounds share one
         (start,) = store.put(problem.initial()[None])
-        jobs = [Job(node, 1, start, plan) for node in range(few or problem.n)]
+        jobs = [Job(node, 1, start, plan) for node in range(problem.n)]
         return _rate(len(jobs), lambda: train(problem, store, jobs, path=path))
 
     def bound(self) -> float:
@@ -130,8 +130,13 @@ class Work:
 
         return _rate(len(nodes), train)
 
-    def through_flower(self, strategy: Callable[[int], Any]) -> float:
-        """Nodes per second through a Flower strategy on ``SimGrid``, evaluation off, in the second of two rounds."""
+    def through_flower(self, strategy: Callable[[int], Any], asked: int | None = None) -> float:
+        """Nodes per second through a Flower strategy on ``SimGrid``, evaluation off, in the second of two rounds.
+
+        Args:
+            strategy: is called with how many nodes take part.
+            asked: how many those are; None: all.
+        """
         from decai_sim.flower import apps
         from decai_sim.flower.hosting import Host
         from decai_sim.learning import paths
@@ -143,12 +148,13 @@ class Work:
         problem, streams = self.problem, Streams(1)
         world = World(problem.n, Internet(), None, Mix(laptop=1.0), streams)
         rates: list[float] = []
+        asked = problem.n if asked is None else asked
 
         def serve(grid: Any) -> None:
             initial = apps.initial_record(problem)
             options = {"num_rounds": 1, "train_config": apps.plan_record(Plan())}
             for _ in range(2):
-                rates.append(_rate(problem.n, lambda: strategy(problem.n).start(grid, initial, **options)))
+                rates.append(_rate(asked, lambda: strategy(asked).start(grid, initial, **options)))
 
         path = paths.chosen(problem, Plan(), 1e13)
         host = Host(world, streams, lambda: problem, foreign=False, execution=Execution(path))
@@ -198,9 +204,8 @@ def cnn(nodes: int, repeats: int) -> Iterator[Row]:
 def unmodified(nodes: int, asked: int, repeats: int, engine: bool) -> Iterator[Row]:
     """Somebody's unmodified ``ClientApp`` that does nothing, with a model of 62,000 parameters."""
     from decai_sim.flower import apps
-    from decai_sim.flower.engine import noop, round_s, some_model
+    from decai_sim.flower.engine import noop, round_s, some_model, unmodified_fedavg
     from decai_sim.flower.hosting import Host
-    from decai_sim.flower.strategies import CappedFedAvg
     from decai_sim.seeding import Streams
     from decai_sim.world import Internet, Mix, World
 
@@ -211,7 +216,7 @@ def unmodified(nodes: int, asked: int, repeats: int, engine: bool) -> Iterator[R
         def serve(grid: Any) -> None:
             for _ in range(2):
                 began = time.perf_counter()
-                CappedFedAvg(asked).start(grid, some_model(), num_rounds=1)
+                unmodified_fedavg(nodes, asked).start(grid, some_model(), num_rounds=1)
                 took.append(time.perf_counter() - began)
 
         with _quiet():
@@ -228,18 +233,21 @@ def unmodified(nodes: int, asked: int, repeats: int, engine: bool) -> Iterator[R
 
 
 def pfl(nodes: int, repeats: int) -> Iterator[Row]:
-    """The same MLP work in cohorts of 50, against PyPI ``pfl``, where that is installed."""
+    """Whole rounds of the same MLP work with 50 nodes each, against PyPI ``pfl``, where that is installed."""
     from decai_sim.benches.pfl_peer import installed, nodes_per_s
+    from decai_sim.flower.strategies import CappedFedAvg
     from decai_sim.learning import MLP
 
+    what = f"MLP, rounds of 50 of {nodes:,} nodes"
     if not installed():
-        yield Row("MLP, cohort 50, ours / pfl", math.nan, target="≥ 3", source="pfl is not installed: pip install pfl")
+        yield Row(f"{what}, ours / pfl", math.nan, target="≥ 3", source="pfl is not installed: pip install pfl")
         return
     work = Work.of(MLP(hidden=(64,)), nodes, 60)
-    turns = alternating(repeats, partial(work.cohort, 50), lambda: nodes_per_s(work.problem, 50))
-    yield Row("MLP, cohort 50, ours, best", max(turn[0] for turn in turns), "nodes per second")
-    yield Row("MLP, cohort 50, pfl, best", max(turn[1] for turn in turns), "nodes per second")
-    yield Row.at_least("MLP, cohort 50, ours / pfl", middle_ratio(turns, 0, 1), 3, f"PyPI pfl, {_SAME}")
+    few = min(50, nodes)
+    turns = alternating(repeats, partial(work.through_flower, CappedFedAvg, few), lambda: nodes_per_s(work.problem, few))
+    yield Row(f"{what}, ours, best", max(turn[0] for turn in turns), "nodes per second")
+    yield Row(f"{what}, pfl, best", max(turn[1] for turn in turns), "nodes per second")
+    yield Row.at_least(f"{what}, ours / pfl", middle_ratio(turns, 0, 1), 3, f"PyPI pfl, {_SAME}")
 
 
 def memory(many: int) -> Row:

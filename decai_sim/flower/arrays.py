@@ -37,7 +37,7 @@ class StoreArray(Array):
     def numpy(self) -> Any:
         """A fresh copy of the values."""
         start, stop = self.layout.offsets[self.index], self.layout.offsets[self.index + 1]
-        return self.row.tensor()[start:stop].reshape(self.shape).cpu().numpy()
+        return self.row.part(start, stop).reshape(self.shape).cpu().numpy()
 
     @property
     def data(self) -> bytes:  # type: ignore[override]

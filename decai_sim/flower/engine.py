@@ -20,15 +20,18 @@ from flwr.serverapp.strategy import FedAvg
 
 from decai_sim.errors import DecaiError
 from decai_sim.flower import apps
-from decai_sim.flower.strategies.capped import CappedFedAvg
 
 WORK = ("mlp", "noop")
 _MARK = "seconds of a round: "
 
 
-def unmodified_fedavg(nodes: int) -> FedAvg:
-    """Flower's own ``FedAvg``, with everybody in it."""
-    return FedAvg(fraction_evaluate=0.0, min_available_nodes=nodes, min_train_nodes=nodes)
+def unmodified_fedavg(nodes: int, asked: int | None = None) -> FedAvg:
+    """Flower's own ``FedAvg``, with so many of the nodes in each round; None: everybody.
+
+    It takes its fraction of those that are there before it waits for the others, so that their number is said too.
+    """
+    asked = nodes if asked is None else asked
+    return FedAvg(fraction_train=asked / nodes, fraction_evaluate=0.0, min_available_nodes=nodes, min_train_nodes=asked)
 
 
 def noop() -> ClientApp:
@@ -88,7 +91,7 @@ def _main(work: str, nodes: int, asked: int) -> None:
         for n_train in (min(20, asked), asked):
             began = time.perf_counter()
             options: dict[str, Any] = {"num_rounds": 1, "train_config": ConfigRecord({"batch-size": 10})}
-            CappedFedAvg(n_train).start(grid, initial, **options)
+            unmodified_fedavg(nodes, n_train).start(grid, initial, **options)
             took.append(time.perf_counter() - began)
 
     backend: Any = {

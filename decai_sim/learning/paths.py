@@ -40,8 +40,10 @@ class Path:
     """How cohorts are computed. The outcome is the same on every path but for the last bits.
 
     Attributes:
-        kind: ``stacked``: as the model does it best, by hand where it is dense; ``vmap``: automatic differentiation, vectorised;
-            ``compiled``: the same through ``torch.compile``; ``alone``: an ordinary loop, one node after the other.
+        kind: ``stacked``: as the model does it best, which is with gradients written out where it is dense, through grouped
+            convolutions in a CNN, and through ``torch.func.vmap`` in all others; ``vmap``: the same forward pass, always with
+            automatic differentiation; ``compiled``: ``torch.func.vmap`` through ``torch.compile``; ``alone``: an ordinary loop,
+            one node after the other.
         cohort: models trained side by side: enough to amortise the calls, few enough for the caches.
 
     Example:
@@ -126,13 +128,15 @@ def chosen(problem: Problem, plan: Plan, work_flops: float) -> Path:
         return usual(problem.device)
     rates = measured(problem, plan, candidates(problem.device, work_flops))
     best = max(rates, key=lambda path: rates[path])
+    if not rates[best]:  # nobody has samples, or no candidate fits beside what else is there: next time may be another
+        return usual(problem.device)
     _remember(key, str(best))
     return best
 
 
 def candidates(device: str, work_flops: float = math.inf) -> list[Path]:
     """What may be the fastest."""
-    sizes = (8, 32, 64, 128) if device == "cpu" else (128, 512, 2048)
+    sizes = (8, 32, 64, 128) if device == "cpu" else (1, 8, 32, 128, 512, 2048)  # large models fill a GPU by themselves
     paths = [Path("stacked", size) for size in sizes]
     if device == "cpu":
         paths.append(Path("alone", 1))
@@ -144,7 +148,7 @@ def candidates(device: str, work_flops: float = math.inf) -> list[Path]:
 def measured(problem: Problem, plan: Plan, paths: Sequence[Path]) -> dict[Path, float]:
     """Models per second on each of ``paths``, of nodes that have as many samples as most of those that have any.
 
-    0 on those for which the device has no room.
+    0 on those for which the device has no room, and where ``torch.compile`` fails: it needs what not every machine has.
     """
     import numpy as np
     import torch
@@ -157,15 +161,21 @@ def measured(problem: Problem, plan: Plan, paths: Sequence[Path]) -> dict[Path, 
         return dict.fromkeys(paths, 0.0)
     typical = int(some[np.argsort(problem.n_samples[some], kind="stable")[len(some) // 2]])
     row = problem.initial().to(problem.device)
-    rates, too_large = dict.fromkeys(paths, 0.0), set[Path]()
+    rates, failed = dict.fromkeys(paths, 0.0), set[Path]()
     for _ in range(_TURNS):  # in turn, the best of each: machines have other things to do, and the first time compiles
-        for path in [path for path in paths if path not in too_large]:
+        for path in [path for path in paths if path not in failed]:
             rows, who = row.expand(path.cohort, -1), [(typical, 0)] * path.cohort
             began = time.perf_counter()
             try:
                 train_together(problem, rows, who, steps, path=path)
             except torch.OutOfMemoryError:
-                too_large.add(path)
+                failed.add(path)
+            except Exception:
+                if path.kind != "compiled":
+                    raise
+                failed.add(path)
+            if path in failed:
+                rates[path] = 0.0
                 continue
             if torch.device(problem.device).type == "cuda":
                 torch.cuda.synchronize()

@@ -8,6 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path as File
 from typing import TYPE_CHECKING
 
 import torch
@@ -119,6 +120,10 @@ class Row:
         """``(d,)`` on the store's device, a copy: nobody outside can write into the store."""
         return self.store.gather([self])[0]
 
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        """``(stop - start,)`` of the model's numbers, as :meth:`tensor`; the others are not read."""
+        return self.store.part(self, start, stop)
+
     def digest(self) -> str:
         """SHA-256 of the model's numbers."""
         if self._digest is None:
@@ -195,6 +200,12 @@ class Store:
     def gather(self, rows: Sequence[Row]) -> torch.Tensor:
         """``(k, d)`` on the device, a copy of the models of ``rows``."""
         return self._gathered(self._parts([row.slot for row in rows]), len(rows), slice(0, self.d))
+
+    def part(self, row: Row, start: int, stop: int) -> torch.Tensor:
+        """``(stop - start,)`` on the device, a copy of a part of the model of ``row``."""
+        block = bisect_right(self._begins, row.slot) - 1
+        theirs = self._blocks[block][row.slot - self._begins[block], start:stop]
+        return theirs.to(self.device, copy=True)
 
     def columns(self, rows: Sequence[Row], layout: Layout) -> Columns:
         """As :meth:`gather`, parameter by parameter."""
@@ -298,4 +309,25 @@ def _free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
-    return int(psutil.virtual_memory().available)  # type: ignore[no-untyped-call]
+    available = int(psutil.virtual_memory().available)  # type: ignore[no-untyped-call]
+    return int(min(available, _free_in_group_bytes(_GROUP)))
+
+
+_GROUP = File("/sys/fs/cgroup")
+"""Where Linux says how much memory a container may use, of which the machine's own figures say nothing."""
+
+
+def _free_in_group_bytes(group: File) -> float:
+    """What a control group leaves, bytes; infinite where it sets no limit. Cached files that can be read again count as free."""
+    for folder, most, now, again in (
+        (group, "memory.max", "memory.current", "inactive_file"),
+        (group / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            limit, used = ((folder / name).read_text(encoding="ascii").strip() for name in (most, now))
+            kept = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        except OSError:
+            continue
+        if limit.isdecimal():
+            return max(0, int(limit) - int(used) + int(kept.get(again, 0)))
+    return math.inf

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from decai_sim.errors import DecaiError, ScenarioError
 from decai_sim.learning.cohort import Cohort, Together, train_together
 from decai_sim.processes import start_ray
 
@@ -26,6 +27,9 @@ class RayWorkers:
         path: how cohorts are computed.
         workers: how many processes; each has a GPU of its own where the problem's tensors live on one.
         checkpoint: called while waiting; may raise to stop.
+
+    Raises:
+        ScenarioError: Ray runs already and has fewer processors or GPUs than workers, for which it would wait forever.
     """
 
     def __init__(self, problem: Problem, path: Path, workers: int, checkpoint: Callable[[], object]) -> None:
@@ -34,6 +38,12 @@ class RayWorkers:
         self._checkpoint = checkpoint
         self._started = start_ray(workers)
         gpus = 1 if problem.device != "cpu" else 0
+        try:
+            _room(workers, gpus)
+        except ScenarioError:
+            if self._started:
+                ray.shutdown()
+            raise
         shared = ray.put(problem)
         worker: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_Worker)
         self._workers: list[Any] = [worker.remote(shared, path) for _ in range(workers)]
@@ -72,7 +82,23 @@ class RayWorkers:
             first = waiting.pop(0)
             while not ray.wait([first], timeout=0.2)[0]:
                 self._checkpoint()
-            yield ray.get(first)
+            try:
+                done = ray.get(first)
+            except ray.exceptions.RayActorError as error:  # its text has the traces of other processes in it
+                said = (str(error).strip() or repr(error)).splitlines()[0]
+                raise DecaiError(f"workers: one of {len(self._workers)} processes of Ray has ended: {said}") from error
+            yield done
+
+
+def _room(workers: int, gpus: int) -> None:
+    """Raise where Ray has not what so many workers need."""
+    import ray
+
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    for name, each, what in (("CPU", 1, "processors"), ("GPU", gpus, "GPUs")):
+        has = int(there.get(name, 0))
+        if workers * each > has:
+            raise ScenarioError(f"workers: {workers} is not allowed: at most {has}, as many {what} as Ray has")
 
 
 class _Worker:

@@ -19,6 +19,15 @@ _XIAO = "Xiao, Boyd & Lall 2005: error(t) ≤ (1 − gap)^t error(0), gap of the
 _KOLOSKOVA = "Koloskova et al., ICML 2020, recursion of the consensus distance: it grows as the gap shrinks; the ordering"
 
 
+NO_ONE_GRAPH = frozenset(
+    {
+        *("given", "edge_list", "graphml"),  # whatever graph they are given
+        *("one_peer_exponential", "peer_sampling", "random_each_round"),  # another one each round: no single gap
+    }
+)
+"""Topologies that there is no rate to hold a run against for."""
+
+
 def _graphs() -> dict[str, dict[str, Any]]:
     """Topologies and how models are averaged on them."""
     metropolis, push = {"kind": "dpsgd"}, {"kind": "sgp"}
@@ -34,6 +43,9 @@ def _graphs() -> dict[str, dict[str, Any]]:
         "small world": {"topology": "small_world", "protocol": metropolis},
         "Barabási–Albert": {"topology": "barabasi_albert", "protocol": metropolis},
         "two cliques": {"topology": "two_cliques", "protocol": metropolis},
+        "tree of clients, edge servers and a cloud": {"topology": "hierarchical", "protocol": metropolis},
+        "Kademlia": {"topology": "kademlia", "protocol": metropolis},
+        "Bitcoin": {"topology": "bitcoin", "protocol": metropolis},
         "complete": {"topology": "complete", "protocol": metropolis},
     }
 

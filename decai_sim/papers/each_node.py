@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def each_node(run: Run) -> pd.DataFrame:
-    """A run's rounds, with the mean of the nodes' own accuracies in place of that of the mean model."""
-    mean = run.models.groupby("round")["accuracy"].mean()
+    """A run's rounds, with the mean accuracy of the nodes that are there in place of that of the mean model."""
+    mean = run.models[run.models["online"]].groupby("round")["accuracy"].mean()
     return run.rounds.assign(accuracy=run.rounds["round"].map(mean))

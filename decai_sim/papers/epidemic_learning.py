@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from decai_sim.scenario import Scenario
 
 WAYS = ("D-PSGD on a regular graph", "EL-Oracle", "EL-Local")
-_DE_VOS = "De Vos et al., NeurIPS 2023, abstract: up to 1.7 times fewer rounds, up to 2.2 points more accuracy; the ordering"
+_DE_VOS = "De Vos et al., NeurIPS 2023, abstract: up to 1.7 times fewer rounds, up to 2.2 points more accuracy; half of that"
+FEWER, MORE = 1.35, 0.011
+"""Rounds of D-PSGD over those of Epidemic Learning, and how much more accuracy: half of what is published at most."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def epidemic_learning(profile: Profile) -> Iterator[Row]:
     for way in WAYS[1:]:
         fewer = [a / b for a, b in zip(rounds[WAYS[0]], rounds[way], strict=True)]
         more = [a - b for a, b in zip(ends[way], ends[WAYS[0]], strict=True)]
-        yield Row.at_least(f"rounds of D-PSGD over those of {way}", median_interval(fewer)[0], 1.0, _DE_VOS)
-        yield Row.at_least(f"accuracy at the end, {way} more than D-PSGD", median_interval(more)[0], 0.0, _DE_VOS)
+        yield Row.at_least(f"rounds of D-PSGD over those of {way}", median_interval(fewer)[0], FEWER, _DE_VOS)
+        yield Row.at_least(f"accuracy at the end, {way} more than D-PSGD", median_interval(more)[0], MORE, _DE_VOS)
 
 
 def scenario(seed: int, way: str = WAYS[0], size: Size = SMOKE) -> Scenario:

@@ -26,6 +26,12 @@ GRAPHS: dict[str, dict[str, Any]] = {
 _YING = "Ying et al., NeurIPS 2021, validation accuracies: exponential graphs do as well as denser ones; within a point"
 _SENT = "Ying et al., NeurIPS 2021: one-peer 1, static ⌈log₂n⌉ messages a node and round; complete n − 1"
 _NEARER = "Ying et al., NeurIPS 2021: exponential graphs average better than sparse static ones; the ordering"
+_OWN = (
+    "ours: with data this uneven nodes' own models, between two averages, lag behind those of the complete graph, most where one "
+    "message is sent: 3 and 9 points here; not more by half"
+)
+BEHIND, NEARER = {"exponential": 0.045, "one-peer exponential": 0.135}, 0.75
+"""How far nodes' own models may lag behind, and how much nearer than on a ring they must be to their mean."""
 _ALONE = "a check on the check: exchange matters for the mean model"
 
 
@@ -53,7 +59,7 @@ SMOKE, PAPER = Size(), Size(nodes=64, rounds=150, seeds=5)
     "(NeurIPS 2021)",
     where="experiments: accuracy over ring, grid, random, static and one-peer exponential graphs; table of degrees and gaps",
     statement="Over static and one-peer exponential graphs the mean of all models gets as accurate as over the complete graph, "
-    "with log₂n messages a node and round, or one; nodes stay nearer to it than on a ring.",
+    "with log₂n messages a node and round, or one; nodes stay nearer to it than on a ring, yet their own models lag behind.",
 )
 def exponential_graphs(profile: Profile) -> Iterator[Row]:
     """Accuracy of the mean model and of the nodes' own at the end, and messages; medians over the seeds."""
@@ -71,13 +77,17 @@ def exponential_graphs(profile: Profile) -> Iterator[Row]:
     for graph in ("exponential", "one-peer exponential"):
         less = [a - b for a, b in zip(mean["complete"], mean[graph], strict=True)]
         yield Row.at_most(f"accuracy of the mean model, complete less {graph}", median_interval(less)[0], 0.01, _YING)
+        lower = [a - b for a, b in zip(own["complete"], own[graph], strict=True)]
+        yield Row.at_most(
+            f"accuracy of the nodes' own models, complete less {graph}", median_interval(lower)[0], BEHIND[graph], _OWN
+        )
     more = [a - b for a, b in zip(own["exponential"], own["ring"], strict=True)]
     yield Row.at_least("accuracy of the nodes' own models, exponential less ring", median_interval(more)[0], 0.02, _NEARER)
     alone = scenario("ring", 1, size).but(network={"kind": "internet", "loss": 0.999})
     lost = mean["complete"][0] - settled(_run(alone).rounds, 2)
     yield Row.at_least("accuracy of the mean model, complete less one of nodes that hear of nobody", lost, 0.03, _ALONE)
     nearer = [float(apart(a)[-1] / apart(b)[-1]) for a, b in zip(runs["one-peer exponential"], runs["ring"], strict=True)]
-    yield Row.at_most("distance from the mean, one-peer exponential over ring", median_interval(nearer)[0], 1.0, _NEARER)
+    yield Row.at_most("distance from the mean, one-peer exponential over ring", median_interval(nearer)[0], NEARER, _NEARER)
 
 
 def sent(run: Run) -> float:

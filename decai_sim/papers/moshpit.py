@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 UPLOAD_BPS = 7_000
 """So slow that 650 parameters, sent twice, take as long as large models do elsewhere."""
 _RYABININ = (
-    "Ryabinin et al., NeurIPS 2021, section 4.1: all-reduce fails as a whole when a node does, groups fail alone; the ordering"
+    "Ryabinin et al., NeurIPS 2021, section 4.1: all-reduce fails as a whole when a node does, groups fail alone; the ordering, "
+    "by half as much again (2.2 and 6.5 times here)"
 )
 _EXACT = "Ryabinin et al., NeurIPS 2021, section 3.2: exact after as many rounds as the grid has dimensions; float32"
 
@@ -48,7 +49,7 @@ def moshpit(profile: Profile) -> Iterator[Row]:
             yield Row(f"apart at the end, {what}, {churn}", median_interval(left[size])[0])
             yield from interval_rows(f"apart at the end, {what}, {churn}", left[size])
         further = [b / a if a else float("inf") for a, b in zip(left[side], left[nodes], strict=True)]
-        yield Row.at_least(f"apart at the end, all-reduce over groups, {churn}", median_interval(further)[0], 1.0, _RYABININ)
+        yield Row.at_least(f"apart at the end, all-reduce over groups, {churn}", median_interval(further)[0], 1.5, _RYABININ)
 
 
 def failed(run: Run) -> float:

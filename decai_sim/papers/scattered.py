@@ -40,9 +40,13 @@ def averaged(scenario: Scenario, seed: int = 0) -> Run:
 
 
 def apart(run: Run) -> np.ndarray:
-    """Root of the sum of squares of all models' distances from their mean, after each round."""
+    """Root of the sum of squares of distances from the mean of the models of all that are there, after each round.
+
+    Where nobody leaves it is that of all; otherwise it is scaled to as many nodes, so that fewer do not count as nearer.
+    """
     import numpy as np
 
-    squares = run.models.assign(square=run.models["distance"] ** 2)
-    left: np.ndarray = np.sqrt(squares.groupby("round")["square"].sum().to_numpy())
+    here = run.models[run.models["online"]]
+    squares = here.assign(square=here["distance"] ** 2).groupby("round")["square"]
+    left: np.ndarray = np.sqrt(squares.mean().to_numpy() * run.scenario.nodes)
     return left

@@ -32,6 +32,7 @@ class DPSGD(InRounds, kind="dpsgd"):
     weights after Xiao, Boyd & Kim, "Distributed average consensus with least-mean-square deviation" (2007), section 2.1.
     Assumes: a node waits for its neighbours, no longer than its deadline. All weights together are 1 at every node; where all
     that was sent arrives in time they are symmetric, too, and the mean of all models is kept.
+    Who has gone is known at once, as connections close (see ``InRounds``).
     Deviations: nodes train for whole epochs before they average, and average after training. Weights are those of the neighbours
     that are there. What did not arrive counts as the node's own model: then, and over links that lead one way only, the mean of
     all models is not kept.

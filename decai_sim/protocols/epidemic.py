@@ -24,6 +24,7 @@ class EpidemicLearning(InRounds, kind="epidemic"):
     Source: De Vos et al., "Epidemic learning: boosting decentralized learning with randomized communication" (NeurIPS 2023),
     Algorithm 1, EL-Local (Algorithm 2). EL-Oracle, where all hear from as many, is ``dpsgd`` with topology ``random_each_round``.
     Assumes: everybody can reach everybody. Draws follow from a number that all nodes know, so that a node knows whom to wait for.
+    Who has gone is known at once, as connections close (see ``InRounds``).
     Deviations: nodes train for whole epochs before they average. Who is drawn and away gets nothing, and nobody in his place.
 
     Attributes:

@@ -35,7 +35,8 @@ class _State:
 
     Attributes:
         turns: counts trainings.
-        above: the edge server of each node; edge servers and the cloud are their own.
+        home: the edge server that each node is linked to; edge servers and the cloud are their own.
+        above: the one that each has now; -1: there is none.
         below: the nodes of each edge server, itself among them.
         round: which of its edge server's rounds each is in.
         got: what an edge server has of its nodes, in this round.
@@ -46,6 +47,7 @@ class _State:
     """
 
     turns: Turns
+    home: list[int]
     above: list[int]
     below: dict[int, list[int]]
     round: list[int]
@@ -63,8 +65,9 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
     its κ1 is ``local_epochs`` or ``local_steps``, its κ2 ``edge_rounds``. Averages weigh models by samples, equation (5).
     Assumes: topology ``hierarchical``: node 0 is the cloud, those next to it are edge servers.
     Deviations: cloud and edge servers have data of their own and train as clients do; the cloud's are an edge server's of its
-    own. Who averages waits for those below that are there, and no longer than ``deadline_s``. Clients whose edge server is
-    away wait for it, for good if it has gone for good; an edge server goes on without a cloud.
+    own. Who averages waits for those below that are there, and no longer than ``deadline_s``. Clients whose edge server has
+    gone turn to the one with the fewest nodes, where all have gone to the cloud, and train by themselves where that has gone,
+    too, until somebody is back; they return to their own with what they have. An edge server goes on without a cloud.
     Who comes back trains the model it had until it is handed another; what was trained of a model that has been replaced
     meanwhile is not used.
 
@@ -90,21 +93,30 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
 
     def begin(self, at: Peers) -> None:
         """Everybody trains."""
-        above = _edge_servers(at.lab)
+        home = _edge_servers(at.lab)
         below: dict[int, list[int]] = {}
-        for node, server in enumerate(above):
+        for node, server in enumerate(home):
             below.setdefault(server, []).append(node)
-        at.state = _State(Turns(at), above, below, [1] * at.n, {server: {} for server in below}, {}, {}, [1] * at.n)
+        got: dict[int, dict[int, _Sent]] = {server: {} for server in below}
+        at.state = _State(Turns(at), home, [*home], below, [1] * at.n, got, {}, {}, [1] * at.n)
+        for server in sorted(below):
+            if not at.online[server]:
+                self._turn_elsewhere(at, server)
         for node in at.here():
             self._train(at, node)
 
     def came(self, at: Peers, node: int) -> None:
-        """Take up the round that the edge server is in; an edge server begins a new one for all its nodes."""
+        """Take up the round that the edge server is in; an edge server begins a new one, with those that turn to it again."""
         state: _State = at.state
         if node in state.below:
-            self._down(at, node, at.models[node])
+            state.round[node] += 1
+            self._train(at, node)
+            for other in range(at.n):
+                if other != node and (state.home[other] == node or state.above[other] < 0):
+                    self._turn_to(at, other, node)
             return
-        state.round[node] = state.round[state.above[node]]
+        server = state.above[node]
+        state.round[node] = state.round[server if server >= 0 else node]
         self._train(at, node)
 
     def left(self, at: Peers, node: int) -> None:
@@ -114,12 +126,40 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
         if node in state.below:
             state.got[node] = {}
             state.gone_up.pop(node, None)
+            self._turn_elsewhere(at, node)
         if node == 0:
             state.at_cloud = {}
             for server in sorted(state.gone_up):
                 self._down(at, server, state.gone_up[server])
         self._average(at, state.above[node])
         self._average_all(at)
+
+    def _turn_elsewhere(self, at: Peers, gone: int) -> None:
+        """The nodes of an edge server that has gone turn to others, edge servers before the cloud."""
+        state: _State = at.state
+        for node in [node for node in state.below[gone] if node != gone]:
+            there = [server for server in state.below if at.online[server]]
+            server = min(there, key=lambda one: (one == 0, len(state.below[one]), one), default=-1)
+            self._turn_to(at, node, server)
+
+    def _turn_to(self, at: Peers, node: int, server: int) -> None:
+        """``node`` has another edge server from now on, whose round it takes part in with what it trains or has trained."""
+        state: _State = at.state
+        before, state.above[node] = state.above[node], server
+        if before >= 0:
+            state.below[before].remove(node)
+        if server >= 0:
+            state.below[server].append(node)
+            state.round[node] = state.round[server]
+        state.at_work[node] = state.round[node]
+        if at.online[node] and at.busy[node] is None:
+            if server >= 0:
+                self._tell(at, node)
+            else:
+                self._waited(at, node)
+                self._train(at, node)
+        if before >= 0:
+            self._average(at, before)  # which may have waited for it alone
 
     def trained(self, at: Peers, node: int, job: Job) -> None:
         """Tell the edge server, which may be oneself."""
@@ -129,15 +169,23 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
             at.state.turns.count(node)
             return
         at.models[node] = job
-        state.since_s[node] = at.now
-        sent = _Sent(job, state.round[node], max(1.0, float(at.lab.problem.n_samples[node])))
+        if state.above[node] < 0:
+            self._train(at, node)
+        else:
+            state.since_s[node] = at.now
+            self._tell(at, node)
+        at.state.turns.count(node)
+
+    def _tell(self, at: Peers, node: int) -> None:
+        """What ``node`` has trained goes to its edge server."""
+        state: _State = at.state
+        sent = _Sent(at.models[node], state.round[node], max(1.0, float(at.lab.problem.n_samples[node])))
         server = state.above[node]
         if server == node:
             at.wake(node, self.deadline_s, state.round[node])
             self._take(at, server, node, sent)
-        elif at.online[server]:
+        else:
             at.send(node, [server], sent)
-        at.state.turns.count(node)
 
     def received(self, at: Peers, node: int, src: int, payload: Any) -> None:
         """A model from below or from above."""
@@ -175,9 +223,9 @@ class HierarchicalFederation(PeerToPeer, kind="hierarchical"):
     def _average(self, at: Peers, server: int, late: bool = False) -> None:
         """What an edge server does when it has heard of all that it can hear of."""
         state: _State = at.state
-        got = state.got[server]
-        if not got or not at.online[server] or server in state.gone_up:
+        if server < 0 or not at.online[server] or server in state.gone_up or not state.got[server]:
             return
+        got = state.got[server]
         if not late and any(
             node not in got and at.online[node] and self._at_work(at, node, server) for node in state.below[server]
         ):

@@ -73,8 +73,9 @@ class InRounds(PeerToPeer, abstract=True):
     """Base of protocols in which a node trains, sends, waits for those it is to hear from in this round, and combines.
 
     Nobody waits for the slowest of all, only for those it hears from: a node may be as many rounds ahead of another as there are
-    links between them. A node knows which of the others are there, as their connections close when they go, and does not wait for
-    those that are not. One that comes back goes on in the first round in which nobody has sent yet, with the model it has.
+    links between them. A node knows at once which of the others are there, as their connections close when they go, and does not
+    wait for those that are not: the scenario's failure detector, which a server goes by, is not asked. One that comes back goes
+    on in the first round in which nobody has sent yet, with the model it has.
 
     Attributes:
         deadline_s: longest a node waits for others after it has trained, virtual seconds; what comes later is not used.

@@ -57,7 +57,8 @@ class MoshpitSGD(InRounds, kind="moshpit"):
     Assumes: everybody can reach everybody. If a member goes, or is not heard for ``deadline_s``, those of its group that have not
     got the average keep their models; other groups notice nothing. With one group of all this is all-reduce.
     Deviations: members find each other by telling each other that they are ready, not in a distributed hash table. Places on the
-    grid are fixed, and nodes train for whole epochs between averages.
+    grid are fixed, and nodes train for whole epochs between averages. Who makes up a group is settled, for all of it, by who is
+    first to wait no longer, and all members learn at once that one has gone: no messages are spent on either.
 
     Attributes:
         group_size: how many nodes average together, at most; None: all.

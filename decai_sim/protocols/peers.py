@@ -79,8 +79,7 @@ class Peers:
         self.nbytes = ENVELOPE_BYTES + 4 * problem.layout.d
         self.measures = Measures(lab, trainer, protocol)
         self.online = world.nodes.online
-        flops = np.array([work_flops(problem, node, self.plan) for node in range(self.n)])
-        self._work_s = np.maximum(flops / np.array(world.flops_per_s), LEAST_WORK_S)
+        self._flops = [float(work_flops(problem, node, self.plan)) for node in range(self.n)]
 
         self._smallest = self.nbytes if protocol.kinds == {"model"} else 1
         self._box = self._bulk.open(self._arrived)
@@ -126,18 +125,15 @@ class Peers:
         assert self.busy[node] is None
         job = self.busy[node] = self.trainer.begin(node, self.updates[node] + 1, start, self.plan)
         self.world.trace.event(self.now, node, "job_start", _TRAIN)
-        took_s = float(self._work_s[node])
-        if job.work_flops is not None:
-            took_s = max(job.work_flops / self.world.flops_per_s[node], LEAST_WORK_S)
-        self._remind(self.now + took_s, self._train, node, 0)
+        self._remind(self.now + self.work_s(node, job.work_flops), self._train, node, 0)
 
     def wake(self, node: int, delay_s: float, number: int = 0) -> None:
         """Call the protocol's ``woke`` with ``node`` and ``number`` after ``delay_s``, if the node has not left meanwhile."""
         self._remind(self.now + delay_s, self._wake, node, number)
 
-    def work_s(self, node: int) -> float:
-        """How long a training takes ``node``, virtual seconds."""
-        return float(self._work_s[node])
+    def work_s(self, node: int, flops: float | None = None) -> float:
+        """How long a training takes ``node`` that begins now, virtual seconds; ``flops`` None: as many as its samples need."""
+        return max((self._flops[node] if flops is None else flops) / self.world.flops_per_s[node], LEAST_WORK_S)
 
     def finish(self) -> None:
         """There is nothing more to do."""

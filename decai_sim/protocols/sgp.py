@@ -30,6 +30,7 @@ class SGP(InRounds, kind="sgp"):
     Source: Assran, Loizou, Ballas & Rabbat, "Stochastic gradient push for distributed deep learning" (ICML 2019), Algorithm 1;
     push-sum after Kempe, Dobra & Gehrke, "Gossip-based computation of aggregate information" (FOCS 2003).
     Assumes: a node waits for those it hears from, no longer than its deadline. What comes later is added when it comes.
+    Who has gone is known at once, as connections close (see ``InRounds``).
     Deviations: nodes train for whole epochs between exchanges. A node whose weight has fallen below a tenth, because those it
     hears from have gone, keeps all of it until more has come, and tells the others so. What training changes is divided by the
     weight, yet not stretched to more than twice its length: beyond that nodes with little weight diverge. A share that is
@@ -47,6 +48,8 @@ class SGP(InRounds, kind="sgp"):
     """
 
     needs_connected: ClassVar[bool] = True
+    examples = ({}, {"running_sums": True})
+
     running_sums: bool = False
 
     def prepare(self, at: Peers) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from decai_sim.world.adversaries import Adversary, Delay, Drop, Eclipse, Flooding, Selective, Sybil
 from decai_sim.world.churn import Churn, Diurnal, Exponential, FlashCrowd, Pareto, Permanent, TraceReplay, Weibull
 from decai_sim.world.devices import PROFILES, Devices, Mix, Profile, profiles_table
-from decai_sim.world.faults import Crash, DoS, Fault, Outage, Partition, SlowLinks, Takedown
+from decai_sim.world.faults import Crash, DoS, Fault, Outage, Partition, SlowDevices, SlowLinks, Takedown
 from decai_sim.world.latency import Latency
 from decai_sim.world.loss import Loss
 from decai_sim.world.membership import SWIM, Heartbeat, Membership
@@ -52,6 +52,7 @@ __all__ = [
     "Profile",
     "Ring",
     "Selective",
+    "SlowDevices",
     "SlowLinks",
     "SmallWorld",
     "Sybil",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,22 +46,46 @@ def _values(array: Array) -> np.ndarray:
 
 LOST = "the engine lost a reply"
 """On a busy machine a client of Flower's engine may fail; FedAvg then quietly averages the others, which is no reference."""
+_PATIENCE_S = 120.0
 
 
-def complete(server_app: ServerApp, config: dict[str, object] | None = None) -> ServerApp:
-    """The same app, which fails when a reply is missing; with a run configuration, which ``run_simulation`` cannot give it."""
+def await_nodes(grid: Grid, n: int) -> None:
+    """Wait until the engine has registered all nodes.
+
+    FedAvg takes its fraction of the nodes that are there when it asks first, and only then waits for as many as have to be: where
+    the server begins before the nodes are registered, its first round is with ``min_train_nodes`` of them, chosen by chance.
+    """
+    ends = time.monotonic() + _PATIENCE_S
+    while len(list(grid.get_node_ids())) < n:
+        if time.monotonic() > ends:
+            raise RuntimeError(f"{LOST}: not all of {n} nodes were registered after {_PATIENCE_S:.0f} s")
+        time.sleep(0.1)
+
+
+def complete(server_app: ServerApp, n: int, config: dict[str, object] | None = None) -> ServerApp:
+    """The same app, which begins when all ``n`` nodes are there, and fails when one is not asked or a reply is missing.
+
+    A run configuration is handed on, which ``run_simulation`` cannot do. Who replied is written to standard error.
+    """
     wrapped = ServerApp()
 
     @wrapped.main()
     def main(grid: Grid, context: Context) -> None:
         send = grid.send_and_receive
+        await_nodes(grid, n)
 
         def counted(messages: Iterable[Message], **options: Any) -> Iterable[Message]:
             asked = list(messages)
             replies = list(send(asked, **options))
             failed = [str(reply.error) for reply in replies if reply.has_error()]
-            if failed or len(replies) < len(asked):
-                raise RuntimeError(f"{LOST}: {len(replies)} of {len(asked)} came, errors: {failed}")
+            came = sorted(
+                (reply.metadata.src_node_id, next(iter(reply.content.metric_records.values()))["num-examples"])
+                for reply in replies
+                if reply.has_content()
+            )
+            print(f"asked {len(asked)}; node and num-examples of replies: {came}", file=sys.stderr, flush=True)
+            if failed or len({node for node, _ in came}) != n or len(replies) != n:
+                raise RuntimeError(f"{LOST}: of {n} nodes {len(asked)} were asked, {len(came)} replied; errors: {failed}")
             return replies
 
         grid.send_and_receive = counted  # type: ignore[method-assign]
@@ -75,12 +100,12 @@ def main(app: str, out: str, nodes: str) -> None:
     found: dict[str, np.ndarray] = {}
     if app == "ours":
         server_app, client_app = (
-            complete(our_server(found, int(nodes))),
+            complete(our_server(found, int(nodes)), int(nodes)),
             ds.flower.TaskClientApp(ds.Scenario(task=TASK).task, SEED),
         )
     else:
         server_app, client_app, config = compat.load_folder(app)
-        server_app = complete(server_app, config | {"save-as": out})
+        server_app = complete(server_app, int(nodes), config | {"save-as": out})
     run_simulation(
         server_app,
         client_app,

@@ -9,19 +9,21 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Context
+from flwr.app import ConfigRecord, Context, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 import decai_sim as ds
 from decai_sim.flower import hosting
 from decai_sim.flower.executors import MessageExecutor
-from tests.flower.flower_engine import LOST
+from tests.flower.flower_engine import LOST, complete
 
 N = 4
 OURS = {"kind": "digits", "partition": {"kind": "dirichlet", "alpha": 0.5}}
@@ -73,6 +75,39 @@ def assert_same_models(ours: Any, theirs: Any) -> None:
     assert list(ours) == list(theirs)
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-6)
+
+
+class LateGrid:
+    """A grid whose nodes are registered after the server has begun, and of whose replies some may be missing."""
+
+    def __init__(self, missing: int = 0) -> None:
+        self.asked_before, self.missing = 0, missing
+
+    def get_node_ids(self) -> list[int]:
+        self.asked_before += 1
+        return list(range(N)) if self.asked_before > 2 else []
+
+    def send_and_receive(self, messages: list[Any]) -> list[Any]:
+        def reply(node: int) -> Any:
+            content = RecordDict({"metrics": MetricRecord({"num-examples": 1})})
+            metadata = SimpleNamespace(src_node_id=node)
+            return SimpleNamespace(metadata=metadata, content=content, has_content=lambda: True, has_error=lambda: False)
+
+        return [reply(node) for node in messages[self.missing :]]
+
+
+@pytest.mark.parametrize(("missing", "lost"), [(0, False), (1, True)])
+def test_the_reference_begins_with_all_nodes_and_notices_when_one_is_missing(missing: int, lost: bool) -> None:
+    server_app, replied = ServerApp(), []
+
+    @server_app.main()
+    def main(grid: Any, context: Context) -> None:
+        replied.extend(grid.send_and_receive(grid.get_node_ids()))  # at once, as FedAvg counts them
+
+    run = complete(server_app, N)
+    with pytest.raises(RuntimeError, match=LOST) if lost else nullcontext():
+        run(LateGrid(missing), Context(0, 0, {}, RecordDict(), {}))  # type: ignore[arg-type]
+    assert len(replied) == (0 if lost else N)
 
 
 @pytest.mark.flower_engine

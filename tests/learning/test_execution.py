@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path as File
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 
 import decai_sim as ds
@@ -61,6 +63,42 @@ def test_two_workers_train_as_one_process_does() -> None:
             )
             torch.testing.assert_close(here_rows, there_rows, rtol=1e-4, atol=1e-6, msg=name)
             assert here_losses == pytest.approx(there_losses, rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("device", "has", "message"),
+    [
+        ("cpu", {"CPU": 1.0}, "workers: 2 is not allowed: at most 1, as many processors as Ray has"),
+        ("cuda", {"CPU": 8.0, "GPU": 1.0}, "workers: 2 is not allowed: at most 1, as many GPUs as Ray has"),
+        ("cuda", {"CPU": 8.0}, "workers: 2 is not allowed: at most 0, as many GPUs as Ray has"),
+    ],
+)
+def test_more_workers_than_ray_has_room_for_are_refused(
+    device: str, has: dict[str, float], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, ended = problem(), []
+    own.device = device
+    monkeypatch.setattr("decai_sim.learning.workers.start_ray", lambda workers: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: has)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(1))
+    monkeypatch.setattr(ray, "put", None)  # nothing is sent to a cluster that has no room
+    with pytest.raises(ScenarioError, match=f"^{message}$"):
+        RayWorkers(own, Path("stacked", 5), 2, lambda: None)
+    assert ended == [1]
+
+
+def test_the_end_of_a_worker_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def died(first: Any) -> Any:
+        raise ray.exceptions.RayActorError(error_msg="The actor died unexpectedly.\n  a trace\n  of many lines")
+
+    workers = RayWorkers.__new__(RayWorkers)
+    workers._workers, workers._checkpoint = [SimpleNamespace(train=SimpleNamespace(remote=lambda one: one))], lambda: None
+    monkeypatch.setattr(ray, "wait", lambda waiting, timeout: (waiting, []))
+    monkeypatch.setattr(ray, "get", died)
+    own = problem()
+    store = Store(own.layout.d)
+    with pytest.raises(ds.DecaiError, match=r"^workers: one of 1 processes of Ray has ended: The actor died unexpectedly\.$"):
+        train(own, store, jobs_of(own, store, Plan()), compute=workers)
 
 
 def trained_twice(problem: Problem, plan: Plan, path: Path, compute: Any) -> tuple[torch.Tensor, list[float]]:
@@ -247,3 +285,34 @@ def test_paths_without_room_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cohort, "train_together", limited)
     rates = paths.measured(problem(), Plan(), [Path("stacked", 4), Path("stacked", 5)])
     assert rates[Path("stacked", 4)] > 0 == rates[Path("stacked", 5)]
+
+
+def test_a_compiler_that_fails_rates_nothing_and_what_rates_nothing_is_not_remembered(
+    tmp_path: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(paths.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(paths, "_cache_file", lambda: tmp_path / "paths.json")
+    own, plan = problem(), Plan()
+
+    def no_compiler(module: Any) -> Any:
+        raise RuntimeError("InvalidCxxCompiler: no C++ compiler found")
+
+    monkeypatch.setattr(paths, "_compiled", no_compiler)
+    rates = paths.measured(own, Plan(clip_norm=1.0), [Path("compiled", 4), Path("stacked", 4)])
+    assert rates[Path("compiled", 4)] == 0
+    assert rates[Path("stacked", 4)] > 0
+
+    def full(*at: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("decai_sim.learning.cohort.train_together", full)
+        assert paths.chosen(own, plan, 1e13) == paths.usual("cpu")
+    nobody = problem()
+    nobody.n_samples = np.zeros(N, int)
+    assert paths.chosen(nobody, plan, 1e13) == paths.usual("cpu")
+    assert not (tmp_path / "paths.json").exists()
+
+
+def test_a_gpu_is_tried_with_few_models_too() -> None:
+    assert {path.cohort for path in paths.candidates("cuda", 1e13)} >= {1, 8, 32, 128, 512, 2048}

@@ -136,6 +136,25 @@ def test_a_cnn_takes_grey_and_coloured_images() -> None:
     torch.testing.assert_close(first(x.permute(0, 3, 1, 2)), rgb[:2](x))  # type: ignore[operator, index]
 
 
+@pytest.mark.parametrize("shape", [(9, 7), (6, 5, 3)])
+def test_cnns_side_by_side_are_one_convolution_with_the_slopes_that_vmap_gives(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, k, batch = CNN(channels=(3, 4), hidden=6), 3, 5
+    check_stacked(model, shape, 4)
+    modules = [model.module(shape, 4, generator(i)) for i in range(k)]
+    params = {name: torch.stack([dict(m.named_parameters())[name].detach() for m in modules]) for name in modules[0].state_dict()}
+    x, mask = torch.randn(k, batch, *shape, generator=generator(9)), torch.ones(k, batch)
+    y = torch.randint(4, (k, batch), generator=generator(8))
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "stacked", Model.stacked)
+        expected = model.gradients(modules[0], params, x, y, mask)
+    monkeypatch.setattr(torch.func, "vmap", None)
+    losses, slopes = model.gradients(modules[0], params, x, y, mask)
+    torch.testing.assert_close(losses, expected[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(slopes, expected[1], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("depth", "millions"), [(8, 0.075), (14, 0.17), (20, 0.27)])
 def test_residual_networks_are_as_large_as_in_their_source(depth: Any, millions: float) -> None:
     # He et al. 2016, table 6: ResNet-20 has 0.27 M parameters. Layers: 6n + 2, of which all but the last are 3 x 3 convolutions.

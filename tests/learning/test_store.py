@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from decai_sim.errors import MemoryLimitError
 from decai_sim.learning import CNN, MLP, Softmax
+from decai_sim.learning import store as store_module
 from decai_sim.learning.store import Layout, Row, Store
 
 
@@ -146,6 +149,31 @@ def test_a_weighted_sum_is_the_product(which: list[int], seed: int) -> None:
     torch.testing.assert_close(total, weights @ given[which], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("device_bytes", [None, 0, 16 * 4 * 20_000, 10**9])
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_weighted_sums_are_a_product_wherever_rows_lie(device_bytes: int | None, blocks: int) -> None:
+    d, generator = 20_000, torch.Generator().manual_seed(blocks)  # columns are taken a few at a time
+    store, given = Store(d, device_bytes=device_bytes), torch.randn(60, d, generator=generator)
+    if blocks == 1:
+        store.reserve(100)
+    handles = [row for at in range(0, 60, 12) for row in store.put(given[at : at + 12])]
+    which = torch.randperm(60, generator=generator)[:40].tolist()
+    weights = torch.zeros(30, 40)
+    of, begins, factors = [], [], []
+    for sum_ in range(30):
+        begins.append(len(of))
+        for place in torch.randperm(40, generator=generator)[: sum_ % 7 + 1].tolist():
+            of.append(place)
+            factors.append(float(torch.randn((), generator=generator)))
+            weights[sum_, place] = factors[-1]
+    del handles[::7]  # slots that are free lie between those that are not
+    kept = [store.put(given[i : i + 1])[0] for i in which]
+    found = store.combined(kept, of, begins, factors)
+    torch.testing.assert_close(store.gather(found), weights @ given[which], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(store.gather(kept), given[which], rtol=0, atol=0)
+    assert len({row.slot for row in [*handles, *kept, *found]}) == len(handles) + len(kept) + len(found)
+
+
 def test_more_models_than_there_is_memory_for_are_refused_before_they_are_laid(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(1000)
     store.put(rows(10, d=1000))
@@ -163,3 +191,31 @@ def test_growing_copies_nothing() -> None:
     held += store.put(rows(500, d=1000))
     assert store._blocks[0].data_ptr() == where
     assert store.nbytes < 2.1 * 516 * 4000
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "free"),
+    [
+        ("", {"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 600\ninactive_file 50"}, 350),
+        ("", {"memory.max": "max", "memory.current": "700", "memory.stat": "inactive_file 50"}, math.inf),
+        (
+            "memory",
+            {"memory.limit_in_bytes": "900", "memory.usage_in_bytes": "950", "memory.stat": "total_inactive_file 10"},
+            0,
+        ),
+        ("", {}, math.inf),
+    ],
+)
+def test_the_limit_of_a_container_counts(
+    folder: str, files: dict[str, str], free: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name, text in files.items():
+        (tmp_path / folder / name).write_text(text)
+    assert store_module._free_in_group_bytes(tmp_path) == free
+    monkeypatch.setattr(store_module, "_GROUP", tmp_path)
+    found = store_module._free_bytes(torch.device("cpu"))
+    assert found == free if free < math.inf else found > 1e6
+    if free == 350:
+        with pytest.raises(MemoryLimitError, match="store: 100 models of 3 parameters"):
+            Store(3).reserve(100)

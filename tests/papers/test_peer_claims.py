@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import decai_sim as ds
-from decai_sim.papers import ad_psgd, consensus_in_runs, exponential_graphs, moshpit, push_sum, rows
+from decai_sim.papers import (
+    ad_psgd,
+    consensus_in_runs,
+    epidemic_learning,
+    exponential_graphs,
+    moshpit,
+    push_sum,
+    rows,
+    uneven_rings,
+)
 from decai_sim.papers.claims import claims
 from decai_sim.papers.each_node import each_node
 from decai_sim.papers.scattered import apart, averaged
@@ -82,3 +91,42 @@ def test_names_of_rows_are_each_there_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert len({row.name for row in found}) == len(found)
         assert next(row.meets for row in found if row.target) is True
     assert rows.median_interval([1.0]) == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_only_who_is_there_counts() -> None:
+    how = {"topology": "ring", "protocol": {"kind": "dpsgd", "node_tests": 100}}
+    gone = [{"kind": "crash", "nodes": [1, 4], "at_s": 0.15}]
+    run = ds.run(consensus_in_runs.scenario(how, 6, rounds=8).but(faults=gone), progress=False)
+    last = run.models[run.models["round"] == 8].set_index("node")
+    assert not last["online"][[1, 4]].any()
+    stay = last.drop(index=[1, 4])
+    assert each_node(run)["accuracy"].iloc[-1] == pytest.approx(stay["accuracy"].mean())
+    assert apart(run)[-1] == pytest.approx(np.sqrt((stay["distance"] ** 2).mean() * 6))
+    assert last["accuracy"].mean() != pytest.approx(stay["accuracy"].mean())
+
+
+def test_the_gap_is_held_against_runs_on_every_topology_that_has_one() -> None:
+    from decai_sim.component import kinds
+
+    tried = {consensus_in_runs.scenario(how, 16).topology.kind for how in consensus_in_runs._graphs().values()}
+    ours = {kind for kind, cls in kinds("topologies").items() if cls.__module__.startswith("decai_sim.")}
+    assert tried == ours - consensus_in_runs.NO_ONE_GRAPH
+
+
+SMALL = {
+    "epidemic-learning": (epidemic_learning, {"nodes": 10, "degree": 3, "rounds": 5, "target": 0.2}),
+    "uneven-rings": (uneven_rings, {"nodes": 8, "rounds": 3}),
+}
+"""Claims at a size at which no figure need be met: the smoke profile of every claim without a server takes 20 s or more."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_claim_judges_what_it_measures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, size = SMALL[name]
+    monkeypatch.setattr(module, "SMOKE", module.Size(**size, seeds=1))
+    found = claims()[name].rows("smoke")
+    judged = [row for row in found if row.target]
+    assert len({row.name for row in found}) == len(found)
+    assert judged
+    assert all(row.source for row in judged)
+    assert not any(np.isnan(row.value) for row in judged)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -62,6 +64,38 @@ def test_many_rounds_multiply_by_a_power_of_them(seed: int) -> None:
     before = torch.randn(9, lab.problem.layout.d, generator=torch.Generator().manual_seed(seed))
     found = after(DPSGD(rounds=3), lab, before)
     np.testing.assert_allclose(found, np.linalg.matrix_power(weights, 3) @ before.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_are_those_of_the_links_among_who_is_there(seed: int) -> None:
+    graph = nx.gnp_random_graph(9, 0.7, seed=seed)
+    nx.add_star(graph, [8, *range(8)])
+    lab = lab_on(Given(edges=list(graph.edges), nodes=9), 9)
+    for node in (3, 8):
+        lab.world.nodes.depart(node, "crash")
+    here = graph.subgraph([0, 1, 2, 4, 5, 6, 7])
+    weights = np.eye(9)
+    for a, b in here.edges:
+        weights[a, b] = weights[b, a] = 1 / (1 + max(here.degree[a], here.degree[b]))
+    weights -= np.diag(weights.sum(1) - 1)
+    before = torch.randn(9, lab.problem.layout.d, generator=torch.Generator().manual_seed(seed))
+    found = after(DPSGD(rounds=2), lab, before)
+    np.testing.assert_allclose(found, weights @ weights @ before.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_round_of_all_nodes_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.learning.store import Store
+
+    sums: list[int] = []
+    combined = Store.combined
+
+    def counted(self: Store, rows: Any, of: Any, begins: Any, weights: Any) -> Any:
+        sums.append(len(begins))
+        return combined(self, rows, of, begins, weights)
+
+    monkeypatch.setattr(Store, "combined", counted)
+    ds.run(scenario(network="ideal", protocol__evaluate_every=6), progress=False)
+    assert sums == [16] * 6
 
 
 def scenario(**changes: object) -> ds.Scenario:

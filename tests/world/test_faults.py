@@ -18,7 +18,20 @@ from pydantic import ValidationError
 import decai_sim as ds
 from decai_sim.errors import ScenarioError, explain
 from decai_sim.seeding import Streams
-from decai_sim.world import Crash, DoS, Exponential, Fault, Ideal, Internet, Mix, Outage, Partition, SlowLinks, Takedown
+from decai_sim.world import (
+    Crash,
+    DoS,
+    Exponential,
+    Fault,
+    Ideal,
+    Internet,
+    Mix,
+    Outage,
+    Partition,
+    SlowDevices,
+    SlowLinks,
+    Takedown,
+)
 from decai_sim.world.faults import install_all
 from decai_sim.world.placement import halves
 from decai_sim.world.topologies import Given, Ring, SmallWorld, TwoCliques
@@ -405,6 +418,22 @@ def test_floods_and_slow_links_that_could_do_nothing_are_refused() -> None:
     SlowLinks(nodes=[1]).install(some)
     with pytest.raises(ScenarioError, match=r"factor: 10\.0 is not allowed"):
         SlowLinks(nodes=[0]).install(some)
+
+
+def test_slow_devices_take_longer_from_then_on_and_not_for_good() -> None:
+    w = world(2)
+    before, took = list(w.flops_per_s), []
+    for at_s in (0.0, 10.0, 30.0, 50.0):
+        w.clock.at(at_s, lambda at_s=at_s: w.compute(0, before[0], "work", lambda: took.append(w.clock.now - at_s)))
+    SlowDevices(nodes=[0], factor=3, at_s=5, for_s=40).install(w)
+    SlowDevices(nodes=[0], factor=2, at_s=20, for_s=20).install(w)
+    w.run(35)
+    assert w.flops_per_s == [before[0] / 6, before[1]]
+    w.run(60)
+    assert took == pytest.approx([1, 3, 6, 1])
+    assert w.flops_per_s == before
+    with pytest.raises(ScenarioError, match="nodes: -1 is not allowed: what the server computes takes no time"):
+        SlowDevices(nodes=[-1]).install(w)
 
 
 def test_a_flood_below_the_rate_leaves_the_rest() -> None:

@@ -1,4 +1,4 @@
-"""What several faults do to the same links at once."""
+"""What several faults do to the same links and devices at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from decai_sim.world.world import World
+
+
+_What = Literal["slow", "lag", "compute"]
 
 
 class Effects:
@@ -20,6 +23,7 @@ class Effects:
     def __init__(self, world: World) -> None:
         self._world, self._links = world, world.links
         self._factors: dict[tuple[str, int], list[float]] = {}
+        self._speeds: dict[int, float] = {}  # what devices do that nothing slows down
         self._cuts: list[Sequence[int]] = []
         self._parts = [0] * (world.n + 1)
 
@@ -29,18 +33,23 @@ class Effects:
         found: Effects = world.__dict__.setdefault("_effects_of_faults", Effects(world))  # lives as long as the world
         return found
 
-    def begin(self, what: Literal["slow", "lag"], node: int, factor: float) -> None:
-        """Slow the links of ``node`` down (``slow``: rates, ``lag``: latencies) by one more factor."""
+    def begin(self, what: _What, node: int, factor: float) -> None:
+        """Slow ``node`` down (``slow``: rates of its links, ``lag``: their latencies, ``compute``: itself) by one more factor."""
         self._factors.setdefault((what, node), []).append(factor)
         self._apply(what, node)
 
-    def end(self, what: Literal["slow", "lag"], node: int, factor: float) -> None:
+    def end(self, what: _What, node: int, factor: float) -> None:
         """Take a factor back."""
         self._factors[what, node].remove(factor)
         self._apply(what, node)
 
-    def _apply(self, what: Literal["slow", "lag"], node: int) -> None:
-        getattr(self._links, what)(node, math.prod(self._factors[what, node]))
+    def _apply(self, what: _What, node: int) -> None:
+        factor = math.prod(self._factors[what, node])
+        if what == "compute":
+            speed = self._speeds.setdefault(node, self._world.flops_per_s[node])
+            self._world.flops_per_s[node] = speed / factor
+            return
+        getattr(self._links, what)(node, factor)
 
     def cut(self, groups: Sequence[int]) -> None:
         """Separate nodes of different ``groups`` (``n + 1`` numbers, the server's last)."""
