@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 from decai_sim.attacks import Attack
 from decai_sim.component import Description, field_of, parse
 from decai_sim.defenses import DefenseField
-from decai_sim.errors import ScenarioError, explain
+from decai_sim.errors import ScenarioError, explain, for_each
 from decai_sim.learning import Task
 from decai_sim.learning.tasks import FashionMNIST
 from decai_sim.protocols import Federated, Protocol
@@ -36,6 +36,7 @@ from decai_sim.world import (
 )
 from decai_sim.world.adversaries import Carried, Flooding
 from decai_sim.world.adversaries.flooding import JUNK
+from decai_sim.world.targets import check_regions
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -246,6 +247,10 @@ class Scenario(Description):
         faults.check_all(self.faults, self.nodes)
         adversaries.check_all(self.adversaries, self.nodes, self._carried(foreign))
         self.network.check(self.nodes)
+        known = self.network.places
+        if known is not None:
+            for family, parts in (("faults", self.faults), ("adversaries", self.adversaries)):
+                for_each(family, parts, lambda _, part: check_regions(part, known))
         if self.churn is not None:
             self.churn.check(self.nodes)
         if self.attack is not None and self.attack.on_data is not None:
@@ -266,8 +271,9 @@ class Scenario(Description):
 
     def _carried(self, foreign: bool) -> Carried:
         """What the network will carry."""
+        queueing = "nowhere" if isinstance(self.network, Ideal) else getattr(self.network, "queueing", None)
         if foreign:
-            return Carried("flower", among_nodes=False, relayed=False)
+            return Carried("flower", self.membership.among_nodes, relayed=False, queueing=queueing)
         protocol, kinds = self.protocol, self.protocol.kinds
         if self.topology.time_varying:
             kinds = None  # keeping links up may take messages of its own
@@ -275,7 +281,8 @@ class Scenario(Description):
             kinds |= {*self.membership.kinds}
         if kinds is not None and any(isinstance(adversary, Flooding) for adversary in self.adversaries):
             kinds |= {JUNK}
-        return Carried(protocol.kind, protocol.uses_topology, protocol.relays, kinds)
+        among_nodes = protocol.uses_topology or self.membership.among_nodes
+        return Carried(protocol.kind, among_nodes, protocol.relays, kinds, queueing)
 
 
 def _brief(topology: Topology) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from decai_sim.world.link_rates.base import LinkRates
     from decai_sim.world.loss.base import Loss
     from decai_sim.world.membership.base import Membership
-    from decai_sim.world.network import Network, Paths
+    from decai_sim.world.network import Network, Paths, Queueing
     from decai_sim.world.topologies.base import Topology
 
 __all__ = [
@@ -676,21 +676,27 @@ def check_churn(churn: Churn) -> None:
 def check_fault(fault: Fault) -> None:
     """Check that ``fault`` does something, not before its time, the same for the same seed, and takes all of it back if it ends.
 
-    It strikes a ring of 12 nodes, spread over the regions of ``bitcoin-2019``, that send to each other all the time.
+    It strikes a ring of 12 nodes, spread over the regions of ``bitcoin-2019``, that send to each other all the time; once where
+    messages queue at their senders alone, and once where they do at their receivers too.
 
     Example:
         >>> from decai_sim.world.faults import Crash
         >>> check_fault(Crash(share=0.5, at_s=10, for_s=5))
     """
+    _check_parsed(fault, "faults")
+    for queueing in ("uplink", "both"):
+        _check_fault_with(fault, queueing)
+
+
+def _check_fault_with(fault: Fault, queueing: Queueing) -> None:
     from decai_sim.seeding import Streams
     from decai_sim.world import Internet, Mix, Ring, World
 
-    _check_parsed(fault, "faults")
     lasts_s = getattr(fault, "for_s", None)
     over_s = fault.at_s + (lasts_s or 20.0) + 1
 
     def history(struck: bool) -> World:
-        world = World(12, Internet(), None, Mix(laptop=1), Streams(3), Ring())
+        world = World(12, Internet(queueing=queueing), None, Mix(laptop=1), Streams(3), Ring())
         for second in range(int(over_s) + 20):
             for node in range(-1, 12):
                 world.clock.at(float(second), world.links.send, node, (node + 1) % 12, 50_000, "check", int)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,18 +31,25 @@ class Listing(Detector):
     :class:`~decai_sim.world.heartbeats.Heartbeats`.
 
     Args:
-        delay_s: ``(n,)`` how long each node's heartbeat travels, seconds.
+        delay_s: gives how long each node's heartbeat travels, ``(n,)`` seconds; asked when the first one counts, since nodes may
+            be moved before.
         phase_s: ``(n,)`` how long before time 0 the nodes that are online then sent their last heartbeat, seconds.
         interval_s: seconds between heartbeats.
         patience: missed intervals after which a node is struck off.
     """
 
     def __init__(
-        self, clock: Clock, nodes: Nodes, delay_s: np.ndarray, phase_s: np.ndarray, interval_s: float = 30.0, patience: int = 2
+        self,
+        clock: Clock,
+        nodes: Nodes,
+        delay_s: Callable[[], np.ndarray],
+        phase_s: np.ndarray,
+        interval_s: float = 30.0,
+        patience: int = 2,
     ) -> None:
         self._clock, self._nodes = clock, nodes
         self._phase_s = phase_s
-        self._delay_s, self._interval_s, self._patience = delay_s, interval_s, patience
+        self._delays, self._interval_s, self._patience = delay_s, interval_s, patience
         here = np.array(nodes.online[:-1])
         # Whoever is online at time 0 was so before and is known.
         self._from_s = np.where(here, 0.0, math.inf)
@@ -52,6 +60,10 @@ class Listing(Detector):
         self._absences: dict[int, list[list[float]]] = {}
         nodes.on_online.append(self._came)
         nodes.on_offline.append(self._left)
+
+    @cached_property
+    def _delay_s(self) -> np.ndarray:
+        return self._delays()
 
     def mute(self, nodes: Sequence[int] | np.ndarray) -> None:
         """From now on no heartbeat of these ``nodes`` reaches the server, until as many calls of :meth:`unmute` let them."""

@@ -111,6 +111,11 @@ class Paths:
 class Network(Component, family="network"):
     """Base of network models."""
 
+    @property
+    def places(self) -> tuple[str, ...] | None:
+        """Names of all regions that nodes may be in; None: not known before there is a world."""
+        return None
+
     def check(self, n: int) -> None:
         """Find what does not suit ``n`` nodes, such as a file that cannot be used, before there is a world.
 
@@ -143,6 +148,11 @@ class Ideal(Network):
         >>> Ideal().to_config()
         {'kind': 'ideal'}
     """
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """There is one."""
+        return ("-",)
 
     def paths(self, device_upload_bps: np.ndarray, device_download_bps: np.ndarray, streams: Streams) -> Paths:
         """Paths without delay."""
@@ -289,6 +299,11 @@ class Internet(Network):
             if reason:
                 raise ValueError(reason)
         return latency
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Those of the table."""
+        return REGIONS[self.regions].names
 
     def check(self, n: int) -> None:
         if self.latency is not None:

@@ -104,6 +104,17 @@ def check_nodes(nodes: Iterable[int], n: int, field: str, *, server_too: bool = 
 
 def check_region(region: str, world: World, field: str = "region") -> None:
     """Raise ``ScenarioError`` unless some node or the server is in ``region``."""
-    known = sorted({str(name) for name in world.paths.regions})
+    _check_known(region, {str(name) for name in world.paths.regions}, field)
+
+
+def check_regions(part: Description, known: Iterable[str]) -> None:
+    """Raise ``ScenarioError`` if a fault or an adversary names a region that is not ``known``."""
+    if (region := getattr(part, "region", None)) is not None:
+        _check_known(region, known, "region")
+    for region in getattr(part, "regions", ()):
+        _check_known(region, known, "regions")
+
+
+def _check_known(region: str, known: Iterable[str], field: str) -> None:
     if region not in known:
-        raise ScenarioError(f"{field}: {region!r} is not allowed: this network's nodes are in {', '.join(known)}")
+        raise ScenarioError(f"{field}: {region!r} is not allowed: this network's nodes are in {', '.join(sorted(known))}")

@@ -235,7 +235,55 @@ def test_what_would_come_to_nothing_is_refused_before_a_run(adversary: Adversary
     ],
 )
 def test_what_will_come_to_something_is_not(adversaries: list[Adversary], protocol: str) -> None:
-    ds.Scenario(nodes=20, adversaries=adversaries, protocol=protocol).check()
+    ds.Scenario(nodes=20, adversaries=adversaries, protocol=protocol, network="internet").check()
+
+
+def test_failure_detectors_among_nodes_can_be_eclipsed_whatever_the_protocol() -> None:
+    # With everybody else an attacker, nobody answers the victim's probes, nor does anybody hear of it.
+    eclipse = Eclipse(nodes=list(range(1, 12)), victims=[0])
+    watched = ds.Scenario(
+        nodes=12, task="digits", network="internet", membership={"kind": "swim"}, adversaries=[eclipse]
+    )
+    found = ds.run(watched.but(protocol__rounds=40), progress=False).detections
+    assert set(found.loc[found["wrong"] & (found["observer"] > 0), "node"]) == {0}
+    with pytest.raises(ScenarioError, match=r"adversaries\.0\.kind: 'eclipse' is not allowed: .* nodes talk to the server alone"):
+        watched.but(membership="heartbeat").check()
+
+
+def test_junk_where_no_queue_could_fill_is_refused_before_a_run() -> None:
+    at_one, at_all = Flooding(nodes=[4], victims=[0, -1]), Flooding(nodes=[4])
+    of = ds.Scenario(nodes=20, protocol={"kind": "broadcast", "items": 1}, adversaries=[at_one])
+    with pytest.raises(ScenarioError, match=r"^adversaries\.0\.kind: 'flooding' is not allowed: this network has no queues"):
+        of.check()
+    uplink = of.but(network="internet")
+    with pytest.raises(
+        ScenarioError, match=r"^adversaries\.0\.victims: \[0, -1\] is not allowed: with network\.queueing 'uplink'"
+    ):
+        uplink.check()
+    for queueing in ("both", "fair"):
+        uplink.but(network__queueing=queueing).check()
+    uplink.but(adversaries=[at_all]).check()
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        (
+            {"faults": [{"kind": "outage", "region": "Mars"}]},
+            "faults.0.region: 'Mars' is not allowed: this network's nodes are in AP,",
+        ),
+        (
+            {"faults": [{"kind": "crash", "nodes": [1]}, {"kind": "partition", "regions": ["EU", "Mars"]}]},
+            "faults.1.regions: 'Mars'",
+        ),
+        ({"adversaries": [{"kind": "drop", "region": "Virginia", "own": True}]}, "adversaries.0.region: 'Virginia'"),
+        ({"faults": [{"kind": "outage", "region": "EU"}], "network": "ideal"}, "faults.0.region: 'EU' is not allowed: this"),
+    ],
+)
+def test_regions_that_there_are_not_are_found_before_a_run(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        ds.Scenario(**{"network": "internet", **fields}).check()
+    assert str(caught.value).startswith(complaint)
 
 
 @pytest.mark.parametrize("how", [Flood(), Push(), Pull(), PushPull(), GossipSub(d=2, d_low=1, d_high=2), BlockRelay()], ids=repr)
@@ -602,6 +650,19 @@ def test_placement_is_drawn_for_each_and_follows_rewiring() -> None:
     # An identity with links to all others is the one with the most.
     w = hostile(world(30, topology=Ring()), Sybil(nodes=[17], extra_links=29), Drop(share=0.05, by="degree"))
     assert w.trace.events().query("detail == 'drop'").node.tolist() == [17]
+
+
+def test_heartbeats_of_sybils_come_from_where_their_machine_is() -> None:
+    # They come and go together, so that when they are struck off differs by how long their heartbeats travel.
+    def apart_s(*adversaries: Adversary) -> float:
+        both = Absences({node: [0, 0.5, 35.0, math.inf] for node in (0, 1)})
+        w = world(2, network=Internet(), churn=both)
+        hostile(w, *adversaries)
+        w.run(40)
+        return abs(w.membership.lapses_s(1) - w.membership.lapses_s(0))
+
+    assert apart_s() > 1e-3
+    assert apart_s(Sybil(nodes=[0, 1])) == 0.0
 
 
 def test_it_is_too_late_to_rewire_links_in_use() -> None:

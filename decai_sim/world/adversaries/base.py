@@ -25,12 +25,14 @@ class Carried:
         among_nodes: whether nodes send to each other, and not to a server alone.
         relayed: whether nodes pass on what is not their own.
         kinds: all kinds of messages, as the trace calls them; None: not known.
+        queueing: where they may have to queue, as the network has it, or ``nowhere``; None: not known.
     """
 
     protocol: str
     among_nodes: bool = True
     relayed: bool = True
     kinds: frozenset[str] | None = None
+    queueing: str | None = None
 
 
 class Adversary(Targets, Component, family="adversaries"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.errors import ScenarioError
-from decai_sim.world.adversaries.base import Adversary
+from decai_sim.world.adversaries.base import Adversary, Carried
 from decai_sim.world.targets import check_nodes
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ class Flooding(Adversary):
     Source: flooding attacks: Mirkovic & Reiher, "A taxonomy of DDoS attack and DDoS defense mechanisms", ACM CCR 34 (2004).
     Assumes: targets take in junk before they know it for what it is, and pass nothing of it on.
     Deviations: junk is made of real messages, of kind ``junk``. With the network's ``queueing`` at ``uplink`` receivers have no
-        queue that could fill, and only what attackers themselves send waits; use ``both``, or ``fair``. For junk that comes from
-        elsewhere, and does not pass through the attackers' own links, see the fault ``dos``.
+        queue that could fill, and only what attackers themselves send waits: a scenario that names ``victims`` then is refused;
+        use ``both``, or ``fair``. For junk that comes from elsewhere, and does not pass through the attackers' own links, see
+        the fault ``dos``.
 
     Attributes:
         victims: who gets it, −1 being the server; None: all neighbours of the attackers.
@@ -60,6 +61,16 @@ class Flooding(Adversary):
     def check(self, n: int) -> None:
         super().check(n)
         check_nodes(self.victims or (), n, "victims")
+
+    def check_carried(self, carried: Carried) -> None:
+        super().check_carried(carried)
+        if carried.queueing == "nowhere":
+            raise ScenarioError(f"kind: {self.kind!r} is not allowed: this network has no queues that could fill")
+        if self.victims is not None and carried.queueing == "uplink":
+            raise ScenarioError(
+                f"victims: {list(self.victims)} is not allowed: with network.queueing 'uplink' no queue of theirs could fill; "
+                "choose 'both' or 'fair'"
+            )
 
     def act(self, world: World, who: list[int], number: int) -> None:
         import numpy as np

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from decai_sim.component import Component
 
@@ -18,6 +18,9 @@ class Membership(Component, family="membership"):
 
     Beside it the server always has its list of nodes, which federated protocols choose from.
     """
+
+    among_nodes: ClassVar[bool] = False
+    """Whether nodes send each other messages to that end."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from pydantic import Field
 from decai_sim.world.membership.base import Membership
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from decai_sim.world.detections import Detector
     from decai_sim.world.heartbeats import Heartbeats
     from decai_sim.world.listing import Listing
@@ -57,7 +59,10 @@ class Heartbeat(Membership):
 
         if self.nbytes:
             return Heartbeats(world, self.period_s, self.patience * self.period_s, self.nbytes, known=True)
-        delay_s = world.paths.bases_s(np.arange(world.n), np.full(world.n, -1))
+
+        def delay_s() -> np.ndarray:
+            return world.paths.bases_s(np.arange(world.n), np.full(world.n, -1))
+
         phase_s = world.streams.of("heartbeat").uniform(0.0, self.period_s, world.n)
         return Listing(world.clock, world.nodes, delay_s, phase_s, self.period_s, self.patience)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,8 @@ class SWIM(Membership, kind="swim"):
         >>> SWIM(period_s=5).proxies
         3
     """
+
+    among_nodes: ClassVar[bool] = True
 
     examples = ({}, {"period_s": 5, "proxies": 1, "suspicion_periods": 3, "timeout_s": 2, "news": 4, "together": False})
 
