@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from decai_sim.learning.training import Plan
 
 
+MOST_WAITING = 50_000
+"""So many trainings may wait for somebody to look: each keeps what it comes of, about a kilobyte."""
+
+
 class Trainer:
     """The training of all nodes of a run.
 
@@ -30,6 +34,9 @@ class Trainer:
         checkpoint: called before every step; may raise to stop.
         path: how cohorts are computed; None: as is usual for the device.
         journal: where results are looked for first, and written; None: nowhere.
+
+    Attributes:
+        most_waiting: when more trainings than that wait for somebody to look, they are done unasked: what waits takes memory.
     """
 
     knows_data: ClassVar[bool] = True
@@ -46,6 +53,7 @@ class Trainer:
         self.problem, self.store, self._checkpoint = problem, store, checkpoint
         self.path = path or usual(problem.device)
         self._journal = journal
+        self.most_waiting = MOST_WAITING
         self.compute: Compute | None = None
         """Who computes cohorts; None: this process."""
         self._states: dict[int, Store] = {}
@@ -60,6 +68,8 @@ class Trainer:
             job.before = self._last.get(node)
             self._last[node] = job
         self._begun[id(job)] = job
+        if len(self._begun) > self.most_waiting:
+            self.complete([*self._begun.values()])
         return job
 
     def finished(self, job: Job) -> None:

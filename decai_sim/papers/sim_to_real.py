@@ -136,8 +136,9 @@ def _measured_and_predicted(logs: Path, place: str, site: Site) -> Iterator[Row]
         yield Row(f"{name}, {what}, measured", value, "s")
     yield Row(f"{name}, of which others had the processors, median", float(median(waited_s)), "s")
     yield Row(f"{name}, median without that, measured", undisturbed_s, "s")
-    yield Row.within(f"{name}, predicted", predicted_s, "s", undisturbed_s, 0.1, _TIMES)
-    yield Row(f"{name}, predicted over measured", predicted_s / undisturbed_s)
+    yield Row.within(f"{name}, predicted", predicted_s, "s", float(median(lengths_s)), 0.1, _TIMES)
+    yield Row(f"{name}, predicted over measured", predicted_s / float(median(lengths_s)))
+    yield Row(f"{name}, predicted over measured without that", predicted_s / undisturbed_s)
     yield from models_rows(real, _simulated(scenario))
 
 

@@ -22,6 +22,7 @@ from decai_sim.learning.optimisers import SGD, Adam
 from decai_sim.learning.paths import Path
 from decai_sim.learning.problem import Problem
 from decai_sim.learning.store import Store
+from decai_sim.learning.trainer import Trainer
 from decai_sim.learning.training import Plan
 from decai_sim.learning.workers import RayWorkers
 from decai_sim.seeding import Streams
@@ -316,3 +317,29 @@ def test_a_compiler_that_fails_rates_nothing_and_what_rates_nothing_is_not_remem
 
 def test_a_gpu_is_tried_with_few_models_too() -> None:
     assert {path.cohort for path in paths.candidates("cuda", 1e13)} >= {1, 8, 32, 128, 512, 2048}
+
+
+def test_trainings_are_done_unasked_when_too_many_wait() -> None:
+    learned = problem()
+
+    def chain(most: int) -> tuple[list[Job], Store]:
+        store = Store(learned.layout.d)
+        trainer = Trainer(learned, store)
+        trainer.most_waiting = most
+        (start,) = store.put(learned.initial()[None])
+        jobs: list[Job] = []
+        for number in range(6):
+            jobs.append(trainer.begin(0, number + 1, jobs[-1] if jobs else start, Plan(steps=1)))
+        return jobs, store
+
+    patient, _ = chain(100)
+    assert [job.result for job in patient] == [None] * 6
+    pressed, store = chain(3)
+    assert [job.result is not None for job in pressed] == [True] * 4 + [False] * 2
+    trainer = Trainer(learned, store)
+    trainer.complete(pressed)
+    Trainer(learned, patient[0].start.store).complete(patient)  # type: ignore[union-attr]
+    for one, other in zip(patient, pressed, strict=True):
+        assert one.result is not None
+        assert other.result is not None
+        torch.testing.assert_close(one.result.tensor(), other.result.tensor())

@@ -241,9 +241,7 @@ def test_what_will_come_to_something_is_not(adversaries: list[Adversary], protoc
 def test_failure_detectors_among_nodes_can_be_eclipsed_whatever_the_protocol() -> None:
     # With everybody else an attacker, nobody answers the victim's probes, nor does anybody hear of it.
     eclipse = Eclipse(nodes=list(range(1, 12)), victims=[0])
-    watched = ds.Scenario(
-        nodes=12, task="digits", network="internet", membership={"kind": "swim"}, adversaries=[eclipse]
-    )
+    watched = ds.Scenario(nodes=12, task="digits", network="internet", membership={"kind": "swim"}, adversaries=[eclipse])
     found = ds.run(watched.but(protocol__rounds=40), progress=False).detections
     assert set(found.loc[found["wrong"] & (found["observer"] > 0), "node"]) == {0}
     with pytest.raises(ScenarioError, match=r"adversaries\.0\.kind: 'eclipse' is not allowed: .* nodes talk to the server alone"):
