@@ -69,7 +69,8 @@ class Trainer:
             self._last[node] = job
         self._begun[id(job)] = job
         if len(self._begun) > self.most_waiting:
-            self.complete([*self._begun.values()])
+            # Each node's last; what these come of is computed on the way, and let go of.
+            self.complete([*{waiting.node: waiting for waiting in self._begun.values()}.values()])
         return job
 
     def finished(self, job: Job) -> None:
