@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from decai_sim.attacks import Attack
 from decai_sim.component import Description, field_of, parse
@@ -148,7 +149,15 @@ class Scenario(Description):
 
     def to_config(self) -> dict[str, Any]:
         """The scenario as plain data, as YAML and JSON hold it."""
-        return self.model_dump(mode="json")
+        try:
+            return self.model_dump(mode="json")
+        except PydanticSerializationError as error:
+            cause: BaseException | None = error
+            while cause is not None:  # pydantic takes a Ctrl-C in one of our serialisers for an error of theirs
+                if isinstance(cause, KeyboardInterrupt):
+                    raise cause from None
+                cause = cause.__cause__
+            raise
 
     def to_yaml(self) -> str:
         """The scenario as YAML."""

@@ -418,3 +418,13 @@ def test_given_edges_out_of_range_are_refused() -> None:
 def test_a_topology_that_cannot_be_is_found_before_anything_runs() -> None:
     with pytest.raises(ScenarioError, match=r"topology\.degree: 30 is not allowed"):
         Scenario(nodes=10, topology={"kind": "random_regular", "degree": 30}, protocol="broadcast").check()
+
+
+def test_ctrl_c_while_a_scenario_is_written_down_is_no_error_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: SignFlip) -> None:
+        raise KeyboardInterrupt
+
+    scenario = Scenario(attack="sign_flip")
+    monkeypatch.setattr(SignFlip, "to_config", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scenario.to_config()
