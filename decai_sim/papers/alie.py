@@ -28,7 +28,7 @@ _BLANCHARD = "Blanchard et al., NeurIPS 2017; Yin et al., ICML 2018: what loud a
 def alie(profile: Profile) -> Iterator[Row]:
     """Accuracies without attackers, with loud ones, and with those who send a little.
 
-    It did not hold on even digits, one seed: ALIE took 1.5 points from Krum, and left the trimmed mean 0.7 more than sign flips did.
+    It did not hold on even digits, one seed: ALIE took 1.5 points from Krum, and less than sign flips from the trimmed mean.
     """
     yield from alie_rows(SMOKE if profile == "smoke" else PAPER)
 
