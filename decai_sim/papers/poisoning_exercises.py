@@ -35,7 +35,7 @@ SUCCESS, UNNOTICED = 0.9, 0.7
 """The second: how often the backdoor is to work at the end, and the accuracy that must be left."""
 FAR = 1.0
 """The first exercise on defenses: how far from the honest mean Krum is to be led."""
-FLOOR = 0.8
+FLOOR = 0.68
 """The second: the accuracy that a rule must keep under each of the attacks."""
 
 
@@ -225,7 +225,7 @@ def check_krum(view: RulesView) -> str:
 
 
 def check_holds(runs: Mapping[str, Run], attacks: Sequence[str]) -> str:
-    """Defenses, exercise 2: does one rule keep 80 % under each of the attacks?
+    """Defenses, exercise 2: does one rule keep 68 % under each of the attacks?
 
     Args:
         runs: by the names of the attacks.

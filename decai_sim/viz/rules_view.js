@@ -147,6 +147,16 @@ function render({ model, el }) {
       let top = Math.max(9, Math.min(side() - 9, y));
       for (let tries = 0; tries < 20 && taken.some((t) => Math.abs(t.top - top) < 14 && left < t.left + t.width && t.left < left + width); tries++) top = y + (tries % 2 ? 1 : -1) * 7 * (1 + (tries >> 1)) * 2;
       taken.push({ left, top, width });
+      if (Math.abs(top - y) > 8) {
+        // Moved out of another's way: a line says whose it is.
+        c.lineWidth = 1;
+        c.strokeStyle = color;
+        c.globalAlpha = 0.5;
+        c.beginPath();
+        c.moveTo(x, y); c.lineTo(left - 2, top);
+        c.stroke();
+        c.globalAlpha = 1;
+      }
       c.lineWidth = 3;
       c.strokeStyle = paper;
       c.strokeText(text, left, top);

@@ -149,7 +149,8 @@ class RulesView(anywidget.AnyWidget):
             for mark in self.marks
         ]
         frame = pd.DataFrame(rows, columns=["rule", "x", "y", "off", "left_out", "error"])
-        return frame.astype({"x": float, "y": float, "off": float, "error": object})
+        frame["error"] = pd.Series([row["error"] for row in rows], dtype=object)  # pandas would make None a number that is none
+        return frame.astype({"x": float, "y": float, "off": float})
 
     def _reckon(self) -> None:
         import torch
