@@ -17,13 +17,13 @@ import simpy
 class Plain:
     """Moves messages between nodes 0 … n−1."""
 
-    def __init__(self, n: int, world: Any, start: Callable[[int, int], int], base_s: Callable[[int, int], float]) -> None:
+    def __init__(self, n: int, world: Any, start: Callable[[int, int, str], int], base_s: Callable[[int, int], float]) -> None:
         """Take over a world's rates, tables and options.
 
         Args:
             n: number of nodes.
             world: what is taken over from.
-            start: from a link's ends to where it begins in the tables.
+            start: from a link's ends and a kind of message to where such messages along it begin in the tables.
             base_s: from a link's ends to its latency.
         """
         paths, links = world.paths, world.links
@@ -34,7 +34,7 @@ class Plain:
         self.both = paths.queueing == "both"
         self.stretch, self.lost = links.stretch.tolist(), links.lost.tolist()
         self.base_s = base_s
-        self.cursor: dict[tuple[int, int], int] = {}
+        self.cursor: dict[tuple[int, int, int], int] = {}
         self.first = start
         self.online = [True] * n
         self.departures: list[list[float]] = [[] for _ in range(n)]
@@ -46,6 +46,7 @@ class Plain:
         self.bytes_up, self.bytes_down = [0] * n, [0] * n
         self.cut: Callable[[int, int], bool] = lambda src, dst: False
         self.hold_up: Callable[[int, int, str], float] = lambda src, dst, kind: 0.0
+        self.longer_s: Callable[[str], float] = lambda kind: 0.0
 
     def churn(self, node: int, online: bool, periods: Iterator[float]) -> Iterator[Any]:
         """A process: the node's comings and goings."""
@@ -66,10 +67,10 @@ class Plain:
         self.table.append(row)
         self.env.process(self.message(row, deliver, args))
 
-    def draw(self, src: int, dst: int) -> tuple[float, bool]:
+    def draw(self, src: int, dst: int, kind: str) -> tuple[float, bool]:
         """Latency and fate of the next message on a link."""
-        place = self.cursor.setdefault((src, dst), self.first(src, dst))
-        place = self.cursor[src, dst] = (place + 1) % len(self.stretch)
+        way = src, dst, self.first(src, dst, kind)
+        place = self.cursor[way] = (self.cursor.get(way, way[-1]) + 1) % len(self.stretch)
         return self.base_s(src, dst) * self.stretch[place], self.lost[place]
 
     def message(self, row: list[Any], deliver: Callable[..., object], args: tuple[Any, ...]) -> Iterator[Any]:
@@ -105,8 +106,8 @@ class Plain:
             if len(self.departures[src]) > before:
                 row[-1] = "offline"
                 break
-            latency, lost = self.draw(src, dst)
-            latency += self.hold_up(src, dst, kind)
+            latency, lost = self.draw(src, dst, kind)
+            latency += self.longer_s(kind) + self.hold_up(src, dst, kind)
             lost = lost or self.cut(src, dst) or latency == math.inf
             up, down, link = (8 * size / bps for bps in (self.up[src], self.down[dst], self.carries(src, dst)))
             queue, ways = self.uploads[src], self.links[src]

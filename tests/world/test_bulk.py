@@ -18,6 +18,7 @@ import decai_sim as ds
 from decai_sim.seeding import Streams
 from decai_sim.world import Exponential, Ideal, Internet, Mix, Ring, SmallWorld, link_rates
 from decai_sim.world.bulk import Arrivals
+from decai_sim.world.dissemination import BlockRelay
 from decai_sim.world.loss import GilbertElliott
 from decai_sim.world.topologies import Given, RandomEachRound
 from decai_sim.world.turns import turns
@@ -127,7 +128,7 @@ def plainly(w: World, published: list[Any], meddled: bool = False) -> tuple[pd.D
     wiring = w.wiring
     keys = [*zip(wiring.src.tolist(), wiring.dst.tolist(), strict=True)]
     starts, bases = (dict(zip(keys, column.tolist(), strict=True)) for column in (wiring.cursor, wiring.base_s))
-    plain = Plain(w.n, w, lambda *link: starts[link], lambda *link: bases[link])
+    plain = Plain(w.n, w, lambda src, dst, kind: starts[src, dst], lambda *link: bases[link])
     if meddled:  # as in meddle()
         plain.cut = lambda src, dst: 1.5 <= plain.env.now < 2.1 and src % 2 != dst % 2
         plain.hold_up = lambda src, dst, kind: (
@@ -138,7 +139,7 @@ def plainly(w: World, published: list[Any], meddled: bool = False) -> tuple[pd.D
         plain.send(src, dst, nbytes, kind, flood.hear, src, dst, item)
 
     flood = Flood(w.graph, send)
-    return alongside(plain, w, flood, published), plain
+    return sorted_table(alongside(plain, w, flood, published)), plain
 
 
 def alongside(plain: Plain, w: World, protocol: Any, published: list[Any]) -> pd.DataFrame:
@@ -161,7 +162,7 @@ def alongside(plain: Plain, w: World, protocol: Any, published: list[Any]) -> pd
     plain.env.process(publisher())
     plain.env.run(HORIZON_S)
     columns = ["t_sent_s", "t_delivered_s", "src", "dst", "kind", "bytes", "outcome"]
-    return sorted_table(pd.DataFrame(plain.table, columns=columns))
+    return pd.DataFrame(plain.table, columns=columns)
 
 
 def by_news(w: World, protocol: Any, published: list[Any]) -> pd.DataFrame:
@@ -169,7 +170,12 @@ def by_news(w: World, protocol: Any, published: list[Any]) -> pd.DataFrame:
     for t_s, *what in published:
         w.clock.at(t_s, protocol.publish, *what)
     w.run(HORIZON_S)
-    return sorted_table(w.trace.messages())
+    return w.trace.messages()
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Messages of one kind along one link are told apart by when they were sent."""
+    return frame.astype({"kind": str, "outcome": str}).sort_values(["kind", "src", "dst", "t_sent_s"], ignore_index=True)
 
 
 def sorted_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -290,13 +296,118 @@ def test_questions_to_anybody_are_answered_as_plain_simpy_has_it(options: dict[s
         return mine
 
     place, base_s = given_.links.place, given_.links.paths.base_s
-    plain = Plain(n, given_, lambda src, dst: int(place(src, dst) * len(given_.links.stretch)), base_s)
-    table = alongside(plain, given_, of_plain(plain), published)
-    fast = by_news(bulk, BulkQuestions(bulk), published)
-    slow = by_news(single, of_links(single), published)
+    plain = Plain(n, given_, lambda src, dst, kind: int(place(src, dst) * len(given_.links.stretch)), base_s)
+    table = sorted_table(alongside(plain, given_, of_plain(plain), published))
+    fast = sorted_table(by_news(bulk, BulkQuestions(bulk), published))
+    slow = sorted_table(by_news(single, of_links(single), published))
     same(fast, table)
     pd.testing.assert_frame_equal(fast, slow, check_exact=True)
     assert bulk.links.bytes_up == single.links.bytes_up
+    assert bulk.links.bytes_up[:-1] == plain.bytes_up
+
+
+class PlainRelay:
+    """Blocks are announced, asked for, and sent one at a time: as ``BlockRelay``, with a process for all that takes time."""
+
+    def __init__(self, plain: Plain, graph: Any, timeout_s: float) -> None:
+        self.plain, self.graph, self.timeout_s = plain, graph, timeout_s
+        self.sizes: list[int] = []
+        self.has: set[tuple[int, int]] = set()
+        self.asked_s: dict[tuple[int, int], float] = {}
+        self.other: dict[tuple[int, int], int] = {}
+        self.waiting: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by node and how often it has gone
+        self.uploading: dict[int, tuple[int, int, int, Any]] = {}
+
+    def publish(self, origin: int, _: int, nbytes: int) -> None:
+        if self.plain.online[origin]:
+            self.sizes.append(nbytes)
+            self.take_in(-1, origin, len(self.sizes) - 1)
+
+    def take_in(self, src: int, node: int, item: int) -> None:
+        if (node, item) not in self.has:
+            self.has.add((node, item))
+            for other in self.graph.indices[self.graph.indptr[node] : self.graph.indptr[node + 1]].tolist():
+                if other != src:
+                    self.plain.send(node, other, 61, "inv", self.announced, node, other, item)
+
+    def announced(self, src: int, node: int, item: int) -> None:
+        self.other[node, item] = src
+        self.ask(node, src, item)
+
+    def ask(self, node: int, other: int, item: int) -> None:
+        now = self.plain.env.now
+        if (node, item) in self.has or self.asked_s.get((node, item), -math.inf) + self.timeout_s > now:
+            return
+        self.asked_s[node, item] = now
+        self.plain.send(node, other, 61, "getdata", self.wanted, node, other, item)
+        self.plain.env.process(self.ask_again(node, item))
+
+    def ask_again(self, node: int, item: int) -> Iterator[Any]:
+        before = len(self.plain.departures[node])
+        yield self.plain.env.timeout(self.timeout_s)
+        if len(self.plain.departures[node]) == before:
+            self.ask(node, self.other[node, item], item)
+
+    def wanted(self, by: int, node: int, item: int) -> None:
+        session = len(self.plain.departures[node])
+        queue = self.waiting.setdefault((node, session), [])
+        queue.append((by, item))
+        under_way = self.uploading.get(node)
+        if under_way is None or under_way[0] != session:
+            self.next_block(node)
+
+    def next_block(self, node: int) -> None:
+        session = len(self.plain.departures[node])
+        self.uploading.pop(node, None)
+        queue = self.waiting.get((node, session))
+        if queue:
+            to, item = queue.pop(0)
+            mine = self.uploading[node] = (session, to, item, object())
+            self.plain.send(node, to, self.sizes[item], "block", self.there, node, to, item)
+            self.plain.env.process(self.give_up(node, mine))
+
+    def give_up(self, node: int, mine: Any) -> Iterator[Any]:
+        yield self.plain.env.timeout(self.timeout_s)
+        if self.uploading.get(node) is mine and len(self.plain.departures[node]) == mine[0]:
+            self.next_block(node)
+
+    def there(self, src: int, node: int, item: int) -> None:
+        self.take_in(src, node, item)
+        if self.uploading.get(src, ())[1:3] == (node, item):
+            self.next_block(src)
+
+
+class BulkRelay:
+    """The same by ``BlockRelay``."""
+
+    def __init__(self, w: World, timeout_s: float) -> None:
+        self.w, self.spread = w, BlockRelay(timeout_s=timeout_s).start(w, 10)
+
+    def publish(self, origin: int, _: int, nbytes: int) -> None:
+        if self.w.nodes.online[origin]:
+            self.spread.publish(origin, nbytes)
+
+
+@pytest.mark.parametrize("options", BURSTS, ids=lambda options: "-".join(options))
+@settings(max_examples=3, deadline=None)
+@given(n=st.integers(5, 40), seed=st.integers(0, 10_000), timeout_s=st.floats(0.3, 5))
+@example(n=23, seed=9695, timeout_s=0.3219395270081035)  # a reminder, and just after it an announcement
+def test_blocks_sent_one_at_a_time_travel_as_plain_simpy_has_it(
+    options: dict[str, Any], n: int, seed: int, timeout_s: float
+) -> None:
+    published = news(n, seed)
+    bulk, given_ = (small_world(n, seed, **options) for _ in range(2))
+    wiring, place, base_s = given_.wiring, given_.links.place, given_.links.paths.base_s
+    wired = dict(zip(zip(wiring.src.tolist(), wiring.dst.tolist(), strict=True), wiring.cursor.tolist(), strict=True))
+
+    def start(src: int, dst: int, kind: str) -> int:
+        return wired[src, dst] if kind == "inv" else int(place(src, dst) * len(given_.links.stretch))
+
+    plain = Plain(n, given_, start, base_s)
+    plain.longer_s = lambda kind: 0.0 if kind == "block" else 0.01
+    table = in_order(alongside(plain, given_, PlainRelay(plain, given_.graph, timeout_s), published))
+    fast = in_order(by_news(bulk, BulkRelay(bulk, timeout_s), published))
+    same(fast, table)
     assert bulk.links.bytes_up[:-1] == plain.bytes_up
 
 

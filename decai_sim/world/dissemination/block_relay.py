@@ -61,23 +61,30 @@ class BlockRelay(Dissemination):
 
     def arrived(self, at: Spread, arrivals: Arrivals) -> None:
         """Take in blocks; ask for what is announced; answer requests."""
-        import numpy as np
-
         state: _State = at.state
-        names = "block", "inv", "getdata", "remind"
-        blocks, announced, requests, reminders = (arrivals[arrivals.kind == at.kind(name)] for name in names)
-        at.pass_on(blocks)
-        if len(announced):
-            state.other[announced.item, announced.dst] = announced.src
-            self._ask(at, announced)
-        if len(reminders):
-            reminders.src = state.other[reminders.item, reminders.dst].astype(np.int64)
-            self._ask(at, reminders)
+        block, inv, getdata, remind = (at.kind(name) for name in ("block", "inv", "getdata", "remind"))
+        at.pass_on(arrivals[arrivals.kind == block])
+        named = arrivals[(arrivals.kind == inv) | (arrivals.kind == remind)]
+        if len(named):
+            self._name_others(state, named, named.kind == remind)
+            self._ask(at, named)
+        requests = arrivals[arrivals.kind == getdata]
         if self.one_at_a_time:
             state.uploads.arrived(arrivals)
         elif len(requests):
             items = requests.item
             at.send(requests.t_s, requests.dst, requests.src, at.nbytes(items), "block", items)
+
+    @staticmethod
+    def _name_others(state: _State, named: Arrivals, reminds: np.ndarray) -> None:
+        """Keep who announces what, and let reminders name who did so last before them."""
+        import numpy as np
+
+        for i in np.flatnonzero(reminds).tolist():
+            item, node = named.item[i], named.dst[i]
+            earlier = np.flatnonzero((named.item[:i] == item) & (named.dst[:i] == node))
+            named.src[i] = named.src[earlier[-1]] if len(earlier) else state.other[item, node]
+        state.other[named.item, named.dst] = named.src
 
     def _ask(self, at: Spread, announced: Arrivals) -> None:
         """Ask for what one neither has nor is waiting for."""
