@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from decai_sim.protocols.base import Lab, Protocol
     from decai_sim.protocols.peer_to_peer import PeerToPeer
     from decai_sim.scenario import Scenario
+    from decai_sim.world.access_rates.base import AccessRates
     from decai_sim.world.adversaries.base import Adversary
     from decai_sim.world.churn.base import Churn
     from decai_sim.world.devices import Devices
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check",
+    "check_access_rates",
     "check_adversary",
     "check_attack",
     "check_churn",
@@ -627,6 +629,27 @@ def check_link_rates(rates: LinkRates) -> None:
     _require(together.tolist() == backwards[::-1], rates, "a link's capacity depends on what was asked before")
 
 
+def check_access_rates(rates: AccessRates) -> None:
+    """Check that ``rates`` gives 8 nodes access rates above 0 that depend on seed, direction and node alone.
+
+    Example:
+        >>> from decai_sim.world.access_rates import Lognormal
+        >>> check_access_rates(Lognormal(sigma=0.8))
+    """
+    import numpy as np
+
+    from decai_sim.seeding import Streams
+
+    _check_parsed(rates, "access_rates")
+    with _Untouched(rates, ()):
+        for direction in ("upload_bps", "download_bps"):
+            rates.check(8, direction)
+            found, again = (rates.of(8, direction, Streams(3)) for _ in range(2))
+            _require(found.shape == (8,), rates, "does not return one rate for each node")
+            _require((found > 0).all() and np.isfinite(found).all(), rates, "has a rate that is not above 0, or not finite")
+            _require((found == again).all(), rates, "differs for the same seed")
+
+
 def check_loss(loss: Loss) -> None:
     """Check that ``loss`` writes histories that depend on their generator alone.
 
@@ -1162,6 +1185,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "dissemination": check_dissemination,
     "faults": check_fault,
     "latency": check_latency,
+    "access_rates": check_access_rates,
     "link_rates": check_link_rates,
     "loss": check_loss,
     "membership": check_membership,

@@ -16,7 +16,7 @@ import decai_sim as ds
 from decai_sim import testing
 from decai_sim.component import _FAMILIES, Component, families, kinds
 from decai_sim.learning import CIFAR10, FEMNIST, MNIST, SGD, Custom, Hub, Module
-from decai_sim.world import Churn, EdgeList, Network, Topology, TraceReplay
+from decai_sim.world import Churn, EdgeList, Network, Topology, TraceReplay, access_rates
 from decai_sim.world.link_rates import Table
 from decai_sim.world.topologies import GraphML, wiring
 
@@ -24,7 +24,7 @@ from decai_sim.world.topologies import GraphML, wiring
 ds.Scenario()
 
 COMPONENTS = [cls for family in families() for cls in kinds(family).values() if cls.__module__.startswith("decai_sim.")]
-NEED_A_FILE = {EdgeList, GraphML, Table, TraceReplay, Hub, MNIST, CIFAR10, FEMNIST}  # or the hub
+NEED_A_FILE = {EdgeList, GraphML, Table, access_rates.Table, TraceReplay, Hub, MNIST, CIFAR10, FEMNIST}  # or the hub
 NEED_AN_OBJECT = {Custom, Module}
 
 
@@ -56,6 +56,14 @@ def test_link_rates_of_a_file_keep_their_contract(tmp_path: Path) -> None:
     path.write_text("src,dst,bps\n0,1,1e6\n1,0,2e6\n-1,7,3e6\n")
     testing.check(Table(path))
     testing.check(Table(path, default_bps=1e9))
+
+
+def test_access_rates_of_a_file_keep_their_contract(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.csv"
+    path.write_text("node,bps\n" + "".join(f"{node},{node + 1}e6\n" for node in range(8)))
+    testing.check(access_rates.Table(path))
+    path.write_text("node,bps\n0,1e6\n7,3e6\n")
+    testing.check(access_rates.Table(path, default_bps=1e9))
 
 
 def test_churn_of_a_file_keeps_its_contract(tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 
 from decai_sim.component import Component, field_of, parse
 from decai_sim.errors import ScenarioError
+from decai_sim.world import access_rates as access_rates
 from decai_sim.world import latency as latency
 from decai_sim.world import link_rates as link_rates
 from decai_sim.world import loss as loss
+from decai_sim.world.access_rates import AccessRates
+from decai_sim.world.access_rates.base import Direction
 from decai_sim.world.latency import Delays, Latency, RegionMatrix
 from decai_sim.world.link_rates import Alike, LinkRates, Rates
 from decai_sim.world.loss import Bernoulli, Loss
@@ -201,14 +204,22 @@ LinkRatesField = Annotated[
 _EACH: TypeAdapter[tuple[float, ...]] = TypeAdapter(tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...])
 
 
-def _rates(value: Any) -> float | tuple[float, ...] | None:
+def _rates(value: Any) -> float | tuple[float, ...] | AccessRates | None:
     if value is None:
         return None
-    return _EACH.validate_python(tuple(value)) if isinstance(value, list | tuple) else _BPS.validate_python(value)
+    if isinstance(value, list | tuple):
+        return _EACH.validate_python(tuple(value))
+    made = parse("access_rates", value)
+    return made if isinstance(made, AccessRates) else _BPS.validate_python(made)
 
 
-RatesField = Annotated[float | tuple[float, ...] | None, Gt(0), PlainValidator(_rates)]  # Gt is for widgets
-"""One rate for all nodes, or each node's, bits per second."""
+RatesField = Annotated[
+    float | tuple[float, ...] | AccessRates | None,
+    Gt(0),  # for widgets: what checks the number is _rates
+    PlainValidator(_rates),
+    PlainSerializer(lambda value: value.to_config() if isinstance(value, AccessRates) else value, return_type=Any),
+]
+"""One rate for all nodes, or each node's, bits per second; or a model of the access_rates family, as ``parse`` takes it."""
 
 
 class Internet(Network):
@@ -228,8 +239,8 @@ class Internet(Network):
 
     Attributes:
         regions: which table says where nodes are: ``bitcoin-2019``, ``bitcoin-2015`` or ``aws``.
-        upload_bps: one upload rate for all nodes, or a list of each node's, bits per second; None: by region and device; give one
-            on the table ``aws``.
+        upload_bps: one upload rate for all nodes, or a list of each node's, bits per second, or a model of the access_rates
+            family; None: by region and device; give one on the table ``aws``.
         download_bps: likewise for download.
         jitter: mean jitter as a share of the link's latency; above 0, since no real path repeats itself exactly.
         loss: probability that a message never arrives, or a model of the loss family.
@@ -259,6 +270,7 @@ class Internet(Network):
         {"regions": "aws", "loss": 0.01, "link_bps": 1e9, "queueing": "fair"},
         {"latency": {"kind": "lognormal", "sigma": 0.8}, "jitter": 0.2, "chunk_bytes": 65536},
         {"link_bps": {"kind": "lognormal", "median_bps": 5e6, "sigma": 1.0}},
+        {"upload_bps": {"kind": "lognormal", "median_bps": 5e6}, "download_bps": 2e7},
     )
 
     regions: Table = "bitcoin-2019"
@@ -310,8 +322,10 @@ class Internet(Network):
             self.latency.check(n, REGIONS[self.regions].names)
         if isinstance(self.link_bps, LinkRates):
             self.link_bps.check(n)
-        for name in ("upload_bps", "download_bps"):
+        for name in get_args(Direction):
             rates = getattr(self, name)
+            if isinstance(rates, AccessRates):
+                rates.check(n, name)
             if isinstance(rates, tuple) and len(rates) != n:
                 raise ScenarioError(f"network.{name}: {len(rates)} rates are not allowed for {n} nodes: give one each")
 
@@ -328,10 +342,11 @@ class Internet(Network):
 
         self.check(n)
 
-        def rates(
-            fixed: float | tuple[float, ...] | None, by_region_mbps: tuple[float, ...] | None, by_device: np.ndarray
-        ) -> np.ndarray:
-            if fixed:
+        def rates(direction: Direction, by_region_mbps: tuple[float, ...] | None, by_device: np.ndarray) -> np.ndarray:
+            fixed: float | tuple[float, ...] | AccessRates | None = getattr(self, direction)
+            if isinstance(fixed, AccessRates):
+                of_nodes = fixed.of(n, direction, streams)
+            elif fixed:
                 of_nodes = np.broadcast_to(np.asarray(fixed, dtype=float), n)
             elif by_region_mbps is None:
                 of_nodes = by_device
@@ -342,8 +357,8 @@ class Internet(Network):
         model = self.latency or RegionMatrix(table=self.regions)
         return Paths(
             names,
-            rates(self.upload_bps, table.upload_mbps, device_upload_bps),
-            rates(self.download_bps, table.download_mbps, device_download_bps),
+            rates("upload_bps", table.upload_mbps, device_upload_bps),
+            rates("download_bps", table.download_mbps, device_download_bps),
             model.links(names, streams),
             jitter=self.jitter,
             loss=self.loss if isinstance(self.loss, Loss) else Bernoulli(p=self.loss) if self.loss else None,

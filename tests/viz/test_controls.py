@@ -22,6 +22,7 @@ from decai_sim.viz.controls import Controls
 ds.Scenario()  # registers all families
 
 PLACES = {
+    "access_rates": "network.upload_bps",
     "adversaries": "adversaries",
     "attacks": "attack",
     "churn": "churn",
@@ -42,7 +43,7 @@ PLACES = {
     "topologies": "topology",
 }
 LISTS = {"adversaries", "faults"}
-WRITTEN = {*LISTS, "link_rates", "loss"}  # have no menu: several of them, or a number instead
+WRITTEN = {*LISTS, "access_rates", "link_rates", "loss"}  # have no menu: several of them, or a number instead
 COMPONENTS = [  # ours, and not what tests before this one have defined
     pytest.param(cls, fields, id=f"{family}-{cls.kind}-{i}")
     for family in sorted(PLACES)
