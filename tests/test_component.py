@@ -169,7 +169,7 @@ def test_families_and_kinds_are_sorted() -> None:
         "topologies",
     } <= set(families())
     assert list(kinds("defenses")) == sorted(kinds("defenses"))
-    with pytest.raises(ScenarioError, match=r"family: 'attak' is not allowed: choose from adversaries, attacks, "):
+    with pytest.raises(ScenarioError, match=r"family: 'attak' is not allowed: choose from access_rates, adversaries, attacks, "):
         kinds("attak")
 
 
