@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from decai_sim.errors import MemoryLimitError
+from decai_sim.learning.allocator import keep_freed
 from decai_sim.learning.cohort import Cohort, Together, train_together
 from decai_sim.learning.paths import Path, usual
 from decai_sim.learning.store import Row, Store
@@ -94,6 +95,8 @@ def train(
     Raises:
         MemoryLimitError: there is no room on the device to train even a single model.
     """
+    if problem.device == "cpu":
+        keep_freed()
     path = path or usual(problem.device)
     compute = compute or here(problem, path, checkpoint)
     states = {} if states is None else states

@@ -107,7 +107,7 @@ def usual(device: str) -> Path:
     return Path.of(pinned) if pinned else Path("stacked", 64 if device == "cpu" else 512)
 
 
-def chosen(problem: Problem, plan: Plan, work_flops: float) -> Path:
+def chosen(problem: Problem, plan: Plan, work_flops: float, anew: bool = False) -> Path:
     """The path for so much work: what the environment says, what was the fastest when it was measured, or the usual one.
 
     It is measured once for a model and a machine, when there is work enough for that to pay, and remembered in the user's cache
@@ -117,12 +117,13 @@ def chosen(problem: Problem, plan: Plan, work_flops: float) -> Path:
         problem: what is learned.
         plan: how nodes train.
         work_flops: how much there is to do, FLOPs.
+        anew: whether to measure even if that has been done: the machine may have been busy then.
     """
     if os.environ.get(ENVIRONMENT):
         return usual(problem.device)
     key = _key(problem, plan)
     known = _remembered().get(key)
-    if known is not None:
+    if known is not None and not anew:
         return Path.of(known)
     if work_flops < _WORTH_MEASURING_FLOPS:
         return usual(problem.device)
@@ -153,9 +154,12 @@ def measured(problem: Problem, plan: Plan, paths: Sequence[Path]) -> dict[Path, 
     import numpy as np
     import torch
 
+    from decai_sim.learning.allocator import keep_freed
     from decai_sim.learning.cohort import train_together
 
-    steps = replace(plan, epochs=1, steps=2, personal=(), keep=False)
+    if problem.device == "cpu":
+        keep_freed()
+    steps = replace(plan, epochs=1, steps=3, personal=(), keep=False)
     some = np.flatnonzero(problem.n_samples)
     if not len(some):
         return dict.fromkeys(paths, 0.0)

@@ -222,6 +222,9 @@ def test_the_fastest_path_is_measured_once_and_remembered(tmp_path: File, monkey
     assert [paths.chosen(own, plan, 1e13) for _ in range(2)] == [Path("stacked", 128)] * 2
     assert len(calls) == 1
     assert paths.chosen(own, plan, 1e6) == Path("stacked", 128)
+    monkeypatch.setattr(paths, "measured", lambda *at: {Path("stacked", 8): 2.0, Path("stacked", 64): 1.0})
+    assert paths.chosen(own, plan, 1e13) == Path("stacked", 128)
+    assert [paths.chosen(own, plan, 1e13, anew=anew) for anew in (True, False)] == [Path("stacked", 8)] * 2
     monkeypatch.setenv(paths.ENVIRONMENT, "vmap:7")
     assert paths.chosen(own, plan, 1e13) == Path("vmap", 7)
 
