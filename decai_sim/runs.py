@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from decai_sim import garbage
 from decai_sim.component import whole_share
 from decai_sim.errors import RunStoppedError, ScenarioError, StalledError
 from decai_sim.files import whole
@@ -730,6 +731,7 @@ def run_peers(
     return _execute(scenario, work, False, None, "auto", None)
 
 
+@garbage.its_own()
 def _execute(
     scenario: Scenario,
     work: Any,

@@ -20,6 +20,7 @@ ORDER = (
     *(
         "errors",
         "files",
+        "garbage",
         "processes",
         "seeding",
         "component",

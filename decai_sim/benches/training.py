@@ -16,6 +16,7 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 from decai_sim.benches.bench import Bench, alternating, middle_ratio
+from decai_sim.garbage import its_own
 from decai_sim.papers.rows import Row
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Work:
                 rates.append(_rate(asked, lambda: strategy(asked).start(grid, initial, **options)))
 
         host = Host(world, streams, lambda: problem, foreign=False, execution=Execution(self.path))
-        with _quiet():
+        with _quiet(), its_own():  # as in any run
             host.run(apps.server_app(serve), apps.TaskClientApp(problem.task, 1))
         return rates[-1]
 
@@ -225,7 +226,7 @@ def unmodified(nodes: int, asked: int, repeats: int, engine: bool) -> Iterator[R
                 unmodified_fedavg(nodes, asked).start(grid, some_model(), num_rounds=1)
                 took.append(time.perf_counter() - began)
 
-        with _quiet():
+        with _quiet(), its_own():
             Host(world, streams, _nobody, work_flops=1e6).run(apps.server_app(serve), noop())
         return took[-1]
 

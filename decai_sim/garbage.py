@@ -1,0 +1,42 @@
+"""Garbage collection of long runs."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lock = threading.Lock()
+_inside = 0
+
+
+@contextmanager
+def its_own() -> Iterator[None]:
+    """While inside, the collector looks only at objects that were made inside; at the end it takes those that nobody needs.
+
+    Libraries hold millions of objects, and to look through them takes longer than a round of training. Where several are inside
+    at a time, all older objects are left alone until the last has come out. Where the collector is off, nothing is done.
+
+    Example:
+        >>> with its_own():
+        ...     gc.get_freeze_count() > 0
+        True
+        >>> gc.get_freeze_count()
+        0
+    """
+    global _inside
+    if not gc.isenabled():
+        yield
+        return
+    with _lock:
+        _inside += 1
+        gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                gc.unfreeze()
