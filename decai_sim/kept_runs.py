@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -153,8 +154,8 @@ def data_digest(data: Dataset) -> str:
 def code_digest(cls: type) -> str:
     """16 hexadecimal digits of what a class does.
 
-    That is its methods, constants and fields, and those that it inherits within its module, with the functions and constants of
-    the module that they use.
+    That is its methods, constants and fields, and those that it inherits within its module, with what they use of the functions,
+    constants, arrays and objects of the module and of functions around them. What other modules do is not looked at.
 
     Example:
         >>> class One:
@@ -179,6 +180,8 @@ def _told(value: Any, module: str, seen: set[int]) -> Iterator[str]:
         seen.add(id(value))
         yield from _told(value.__code__, module, seen)
         yield from _told((value.__defaults__, value.__kwdefaults__), module, seen)
+        for cell in value.__closure__ or ():
+            yield from _told(_inside(cell), module, seen)
         for name in value.__code__.co_names:
             used = value.__globals__.get(name)
             if getattr(used, "__module__", module) == module:
@@ -213,6 +216,25 @@ def _told(value: Any, module: str, seen: set[int]) -> Iterator[str]:
         for name, part in sorted(value.items(), key=lambda item: repr(item[0])):
             yield repr(name)
             yield from _told(part, module, seen)
+    elif isinstance(value, functools.partial):
+        yield from _told((value.func, value.args, value.keywords), module, seen)
+    elif hasattr(value, "__array__"):  # arrays, tensors and frames
+        import numpy as np
+
+        array = np.asarray(value)
+        yield f"{array.dtype} {array.shape} {array.tolist() if array.dtype == object else array.tobytes().hex()}"
+    elif isinstance(value, types.ModuleType | types.BuiltinFunctionType):
+        yield value.__name__
+    elif getattr(type(value), "__module__", module) == module and hasattr(value, "__dict__"):
+        seen.add(id(value))
+        yield from _told((type(value), vars(value)), module, seen)
+
+
+def _inside(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return None
 
 
 def _own_classes(scenario: Scenario) -> Iterator[type]:

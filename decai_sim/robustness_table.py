@@ -59,7 +59,7 @@ DEFENSES: dict[str, Any] = {
     "krum": "krum",
     "multi_krum": "multi_krum",
     "bulyan": "bulyan",
-    "centered_clipping": "centered_clipping",
+    "centered_clipping": {"kind": "centered_clipping", "tau": 0.3},  # about twice as far as honest updates go in the first round
     "nnm >> trimmed_mean": ["nnm", "trimmed_mean"],
     "nnm >> krum": ["nnm", "krum"],
     "nnm >> geometric_median": ["nnm", "geometric_median"],

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import decai_sim as ds
 from decai_sim import comparison, grids, kept_runs, sweeps
@@ -266,6 +268,31 @@ def test_a_users_own_class_that_changed_is_run_again(counted: list[str], tmp_pat
         attack = own_attack(body)(fraction=0.25)
         ds.sweep(QUICK.but(attack=attack), cache=tmp_path, progress=False)
         assert len(counted) == expected, body
+
+
+def test_what_a_class_uses_from_around_it_is_part_of_it() -> None:
+    def made(around: object) -> type:
+        class Mine:
+            def __call__(self) -> object:
+                return around
+
+        return Mine
+
+    class Own:
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+    pairs: list[tuple[Any, Any]] = [
+        (1, 2),
+        (np.ones(3), np.zeros(3)),
+        (torch.ones(3), torch.zeros(3)),
+        (partial(max, 1), partial(max, 2)),
+        (Own(1), Own(2)),
+        (lambda: 1, lambda: 2),
+        (math.sin, math.cos),
+    ]
+    for one, other in pairs:
+        assert kept_runs.code_digest(made(one)) == kept_runs.code_digest(made(one)) != kept_runs.code_digest(made(other)), one
 
 
 @pytest.mark.parametrize(

@@ -29,4 +29,4 @@ def keep_freed() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     options = (_M_MMAP_THRESHOLD, LARGE_BYTES), (_M_TRIM_THRESHOLD, KEPT_BYTES), (_M_ARENA_MAX, 1)
-    return all([mallopt(*option) == 1 for option in options])
+    return all(mallopt(*option) == 1 for option in options)
