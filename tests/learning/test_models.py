@@ -155,6 +155,17 @@ def test_cnns_side_by_side_are_one_convolution_with_the_slopes_that_vmap_gives(
     torch.testing.assert_close(slopes, expected[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_kernels_see_times_weights_is_a_convolution_in_groups(channels: int) -> None:
+    from decai_sim.learning.models.cnn import _few_channels, _groups
+
+    k, batch = 3, 4
+    weight, bias = torch.randn(k, 5, channels, 5, 5, generator=generator(1)), torch.randn(k, 5, generator=generator(2))
+    x = torch.randn(k, batch, channels, 6, 9, generator=generator(3))
+    groups = _groups(weight, bias, x.transpose(0, 1).reshape(batch, -1, 6, 9))
+    torch.testing.assert_close(_few_channels(weight, bias, x), groups, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("depth", "millions"), [(8, 0.075), (14, 0.17), (20, 0.27)])
 def test_residual_networks_are_as_large_as_in_their_source(depth: Any, millions: float) -> None:
     # He et al. 2016, table 6: ResNet-20 has 0.27 M parameters. Layers: 6n + 2, of which all but the last are 3 x 3 convolutions.
