@@ -234,12 +234,20 @@ class Store:
         """
         new = self._slots_for(len(begins))
         sources, targets = self._parts([row.slot for row in rows]), self._parts(new)
-        which, starts = torch.tensor(of, device=self.device), torch.tensor(begins, device=self.device)
+        # Rows are read block after block, so that each number is copied once: of which row a term is follows their new places.
+        place = torch.empty(len(rows), dtype=torch.long, device=self.device)
+        place[torch.cat([places for _, places, _ in sources])] = torch.arange(len(rows), device=self.device)
+        which, starts = place[torch.tensor(of, device=self.device)], torch.tensor(begins, device=self.device)
         factors = torch.tensor(weights, dtype=torch.float32, device=self.device)
         width = self.d if self.device != _HOST else max(16, 2 * _CACHED_BYTES // (4 * len(rows)))
         for at in range(0, self.d, width):
             columns = slice(at, min(at + width, self.d))
-            some = self._gathered(sources, len(rows), columns)
+            some = torch.empty((len(rows), columns.stop - columns.start), device=self.device)
+            for (block, _, within), theirs in zip(sources, some.split([len(within) for *_, within in sources]), strict=True):
+                if block.device == some.device:
+                    torch.index_select(block[:, columns], 0, within, out=theirs)
+                else:
+                    theirs.copy_(block[:, columns].index_select(0, within))
             sums = F.embedding_bag(which, some, starts, mode="sum", per_sample_weights=factors)
             for block, places, within in targets:
                 theirs = sums if len(targets) == 1 else sums.index_select(0, places)
