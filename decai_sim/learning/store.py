@@ -239,11 +239,12 @@ class Store:
         place[torch.cat([places for _, places, _ in sources])] = torch.arange(len(rows), device=self.device)
         which, starts = place[torch.tensor(of, device=self.device)], torch.tensor(begins, device=self.device)
         factors = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        sizes = [len(within) for _, _, within in sources]
         width = self.d if self.device != _HOST else max(16, 2 * _CACHED_BYTES // (4 * len(rows)))
         for at in range(0, self.d, width):
             columns = slice(at, min(at + width, self.d))
             some = torch.empty((len(rows), columns.stop - columns.start), device=self.device)
-            for (block, _, within), theirs in zip(sources, some.split([len(within) for *_, within in sources]), strict=True):
+            for (block, _, within), theirs in zip(sources, torch.split(some, sizes), strict=True):
                 if block.device == some.device:
                     torch.index_select(block[:, columns], 0, within, out=theirs)
                 else:
