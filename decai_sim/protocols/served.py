@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from decai_sim.attacks.base import PeerAttack
 from decai_sim.component import whole_share
 from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
 
+    from decai_sim.attacks import Attack
     from decai_sim.defenses.base import Aggregation, Defense, Rule
     from decai_sim.learning.trainer import Trainer
     from decai_sim.learning.training import Plan
@@ -54,6 +56,14 @@ class Served(LocalTraining, abstract=True):
     def total_rounds(self) -> int:
         """The number of rounds."""
         return self.rounds
+
+    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
+        """Refuse attacks among peers: under a server nobody would be told anything else, and it would look as if withstood."""
+        if isinstance(attack, PeerAttack):
+            raise ScenarioError(
+                f"attack.kind: {attack.kind!r} is not allowed: it is for nodes that send each other models, and protocol "
+                f"{self.kind!r} has a server; choose protocol 'dpsgd' or 'epidemic'"
+            )
 
     def _asked(self, nodes: int) -> int:
         return max(1, whole_share(self.fraction, nodes))
