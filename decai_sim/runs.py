@@ -73,6 +73,7 @@ _VERDICT_COLUMNS = {
     "observer": int,
     "node": int,
     "byzantine": bool,
+    "attacks": bool,
     "kept": bool,
     "weight": float,
     "score": float,
@@ -131,9 +132,11 @@ class Run:
         links: links that change as time goes by: ``t_s, src, dst``, all there were from ``t_s`` on, ``src`` being who sends along
             them; of up to 100 changes, evenly spread, and of the last; of fewer where there are many links. Empty where links
             stay, which are :meth:`Scenario.csr`, and where nodes count rounds for themselves.
-        verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, kept, weight, score``. The observer is who
-            aggregated (−1: the server); ``weight`` is the update's share of the aggregate and ``score`` the rule's suspicion, NaN
-            where the rule has none. A rule that works on single coordinates keeps every update.
+        verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, attacks, kept, weight, score``. The
+            observer is who aggregated (−1: the server); ``byzantine``: the node is an attacker; ``attacks``: it was one in the
+            round of this update, and not honest for the time being; ``weight`` is the update's share of the aggregate and
+            ``score`` the rule's suspicion, NaN where the rule has none. A rule that works on single coordinates keeps every
+            update.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -433,14 +436,17 @@ class Run:
         return float(known.nsmallest(-(-len(known) // 10)).mean())
 
     def detection(self) -> pd.Series:
-        """How well the rule told attackers from others: an update that it did not use counts as found out.
+        """How well the rule told attacks from honest updates: an update that it did not use counts as found out.
+
+        What attackers send in rounds in which they do not attack (``from_round``, ``until_round``, ``every``) is honest: leaving
+        it out is a false alarm.
 
         Returns:
-            ``precision``: of the updates left out, those of attackers; ``recall``: of attackers' updates, those left out;
-            ``false_alarms``: of honest updates, those left out; ``auc``: how often an attacker's score is higher than an honest
-            node's of the same aggregation (½: no better than chance); ``time_to_detect_s``: median over attackers of virtual
-            seconds from a node's first update to the first one left out; ``found``: the share of attackers that ever were. NaN
-            where there is nothing to tell.
+            ``precision``: of the updates left out, those that were attacks; ``recall``: of attacks, those left out;
+            ``false_alarms``: of honest updates, those left out; ``auc``: how often an attack's score is higher than an honest
+            update's of the same aggregation (½: no better than chance); ``time_to_detect_s``: median over attackers of virtual
+            seconds from a node's first attack to the first one left out; ``found``: the share of those who attacked of whom one
+            ever was. NaN where there is nothing to tell.
 
         Example:
             >>> import decai_sim as ds
@@ -450,7 +456,7 @@ class Run:
             1.0
         """
         seen = self.verdicts
-        out, bad = ~seen["kept"].astype(bool), seen["byzantine"].astype(bool)
+        out, bad = ~seen["kept"].astype(bool), seen["attacks"].astype(bool)
         first = seen[bad].groupby("node")["t_s"].min()
         caught = seen[bad & out].groupby("node")["t_s"].min()
         return pd.Series(
@@ -583,8 +589,14 @@ class Run:
         frames = {name: _stacked([], {"run_id": object, **columns}) for name, columns in _LATER.items()}
         frames |= {name: pd.read_parquet(folder / f"{name}.parquet") for name in there}
         model = folder / "model.npy"
+        scenario = Scenario.model_validate(provenance["scenario"])
+        verdicts = frames["verdicts"]
+        if "attacks" not in verdicts:  # saved by an earlier version
+            active = [scenario.attack is not None and scenario.attack.active(number) for number in verdicts["round"].tolist()]
+            attacks = verdicts["byzantine"].astype(bool) & np.array(active, dtype=bool)
+            verdicts.insert(verdicts.columns.get_loc("byzantine") + 1, "attacks", attacks)  # type: ignore[operator]
         return cls(
-            scenario=Scenario.model_validate(provenance["scenario"]),
+            scenario=scenario,
             **frames,
             trace_digest=provenance["trace_digest"],
             complete=provenance["complete"],
@@ -928,12 +940,12 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
 
 
 def _auc(seen: pd.DataFrame) -> float:
-    """Over aggregations with scores and both kinds of nodes, the mean area under the receiver operating characteristic."""
+    """Over aggregations with scores and both kinds of updates, the mean area under the receiver operating characteristic."""
     from sklearn.metrics import roc_auc_score
 
     areas = []
     for _, one in seen.dropna(subset=["score"]).groupby(["observer", "round"]):
-        bad = one["byzantine"].astype(bool)
+        bad = one["attacks"].astype(bool)
         if bad.any() and not bad.all():
             areas.append(roc_auc_score(bad, one["score"].rank()))
     return float(np.mean(areas)) if areas else math.nan

@@ -255,8 +255,8 @@ class Scenario(Description):
         self.protocol.check(self.nodes, self.attack, self.defense)
         if foreign and isinstance(self.attack, PeerAttack):
             raise ScenarioError(
-                f"attack.kind: {self.attack.kind!r} is not allowed with Flower apps: it is for nodes that send each other models, "
-                "and theirs answer a server"
+                f"attack.kind: {self.attack.kind!r} is not allowed with Flower apps: it is for nodes that send each other "
+                "models, and theirs answer a server"
             )
         faults.check_all(self.faults, self.nodes)
         adversaries.check_all(self.adversaries, self.nodes, self._carried(foreign))

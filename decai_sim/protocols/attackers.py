@@ -61,7 +61,7 @@ class Attackers:
 
     def attacks(self, node: int, number: int) -> bool:
         """Whether it lies in this round."""
-        return node in self._nodes and self._attack.active(number)
+        return self._at.lab.attacks(node, number)
 
     def degree(self, node: int, number: int, degree: int) -> int:
         """How many neighbours it says it has."""

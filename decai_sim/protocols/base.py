@@ -118,7 +118,19 @@ class Lab:
         goal = self.goal
         return float("nan") if goal is None else self.clean.success(model.to(self.clean.device), goal)
 
-    def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation, t_s: float | None = None) -> None:
+    def attacks(self, node: int, number: int) -> bool:
+        """Whether a node attacks in a round, and is not honest for now."""
+        return node in self.byzantine and self.attack is not None and self.attack.active(number)
+
+    def judge(
+        self,
+        number: int,
+        observer: int,
+        nodes: Sequence[int],
+        result: Aggregation,
+        t_s: float | None = None,
+        begun: Sequence[int] | None = None,
+    ) -> None:
         """Note what a rule has made of updates: whom it kept, and how suspicious it found them.
 
         Args:
@@ -127,7 +139,9 @@ class Lab:
             nodes: ``(n,)`` whose updates they were.
             result: what came of it.
             t_s: when, virtual seconds; None: now.
+            begun: ``(n,)`` the rounds that their senders were in, by which attackers attack or do not; None: all in this one.
         """
+        of = [number] * len(nodes) if begun is None else begun
         now = self.world.clock.now if t_s is None else t_s
         kept = result.kept.tolist()
         if observer == SERVER:
@@ -142,6 +156,7 @@ class Lab:
                 "observer": observer,
                 "node": list(nodes),
                 "byzantine": [node in self.byzantine for node in nodes],
+                "attacks": [self.attacks(node, its) for node, its in zip(nodes, of, strict=True)],
                 "kept": kept,
                 **{name: math.nan if values is None else values.double().tolist() for name, values in of_each.items()},
             }

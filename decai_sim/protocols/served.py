@@ -136,9 +136,13 @@ class Served(LocalTraining, abstract=True):
 
         own = ServerData(lab.clean, self.server_samples, plan) if {"server", "loss"} & rule.needs else None
 
-        def on_aggregation(number: int, who: list[int], result: Aggregation, flops: float) -> None:
+        def on_aggregation(
+            number: int, who: list[int], result: Aggregation, flops: float, staleness: list[int] | None = None
+        ) -> None:
             compute(flops)
-            lab.judge(number, SERVER, [apps.node_of(node) for node in who], result)
+            # Asked by a server that does not wait for them, they were in the round of the version that they were sent.
+            begun = None if staleness is None else [1 + len(lab.rounds) - age for age in staleness]
+            lab.judge(number, SERVER, [apps.node_of(node) for node in who], result, begun=begun)
 
         return {
             "own_data": own,
