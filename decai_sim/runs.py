@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -88,6 +89,7 @@ _LATER: dict[str, dict[str, Any]] = {
 """Frames that runs saved by earlier versions lack; they are empty then."""
 _ROUND_COLUMNS = (
     *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
+    "passed_over",
 )
 _LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
 """What of nodes' models a map shows, and where levels end, as shares of the largest value."""
@@ -102,10 +104,12 @@ class Run:
 
     Attributes:
         scenario: what was run.
-        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down, attack_success``; bytes
+        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down, attack_success,
+            passed_over``; bytes
             are cumulative and count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers
             among the replies; ``attack_success`` is the share of those test samples that attackers want to be taken for something
-            else that the model takes for it (backdoors, targeted label flips), NaN where they want nothing particular.
+            else that the model takes for it (backdoors, targeted label flips), NaN where they want nothing particular;
+            ``passed_over`` is how many times somebody had too few updates for the rule, and nothing came of them.
         nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down,
             own_accuracy``; ``adversary`` is the kind of network adversary that a node is, or None; ``own_accuracy`` that of the
             last model on the node's own test samples with the parameters that the node keeps, where there are such.
@@ -511,6 +515,16 @@ class Run:
         honest = self.verdicts[~self.verdicts["byzantine"].astype(bool)]
         return float((honest.groupby("node")["kept"].mean() < 0.5).sum())
 
+    @property
+    def passed_over(self) -> float:
+        """The share of aggregations that came to nothing, as the rule had too few rows, 0…1. NaN if there was no rule.
+
+        If it is 1, nothing was learned: accuracies are those of the models that there were at the beginning.
+        """
+        missed = int(self.rounds["passed_over"].sum()) if "passed_over" in self.rounds else 0  # not in runs saved long ago
+        every = missed + len(self.verdicts[["observer", "round"]].drop_duplicates())
+        return missed / every if every else math.nan
+
     def _problem(self) -> Problem | None:
         """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
         from decai_sim.learning.problem import Problem
@@ -594,7 +608,7 @@ class Run:
         if "attacks" not in verdicts:  # saved by an earlier version
             active = [scenario.attack is not None and scenario.attack.active(number) for number in verdicts["round"].tolist()]
             attacks = verdicts["byzantine"].astype(bool) & np.array(active, dtype=bool)
-            verdicts.insert(verdicts.columns.get_loc("byzantine") + 1, "attacks", attacks)  # type: ignore[operator]
+            verdicts.insert(list(verdicts.columns).index("byzantine") + 1, "attacks", attacks)
         return cls(
             scenario=scenario,
             **frames,
@@ -774,7 +788,7 @@ def _execute(
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 
     def on_round(record: dict[str, Any]) -> None:
-        row = _row(record, byzantine)
+        row = _row(record, byzantine, lab.passed_over)
         for watch in watchers:
             watch(row)
         result = f"accuracy {record['accuracy']:.3f}" if scenario.protocol.learns else f"{record['n_replied']} reached"
@@ -885,9 +899,10 @@ def _device(name: str) -> str:
     return name
 
 
-def _row(record: dict[str, Any], byzantine: frozenset[int]) -> dict[str, Any]:
+def _row(record: dict[str, Any], byzantine: frozenset[int], passed_over: Counter[int]) -> dict[str, Any]:
     """A protocol's record of a round as a row of ``rounds``."""
-    whole = {**record, "n_byzantine": sum(node in byzantine for node in record["replied"])}
+    counted = {"n_byzantine": sum(node in byzantine for node in record["replied"]), "passed_over": passed_over[record["round"]]}
+    whole = {**record, **counted}
     return {name: whole.get(name, math.nan) for name in _ROUND_COLUMNS}
 
 
@@ -897,7 +912,9 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     known = "problem" in vars(lab)
     events = world.trace.events()
     frames = {
-        "rounds": pd.DataFrame([_row(record, lab.byzantine) for record in lab.rounds], columns=list(_ROUND_COLUMNS)),
+        "rounds": pd.DataFrame(
+            [_row(record, lab.byzantine, lab.passed_over) for record in lab.rounds], columns=list(_ROUND_COLUMNS)
+        ),
         "nodes": pd.DataFrame(
             {
                 "node": np.arange(n),

@@ -52,13 +52,13 @@ class Federated(Served):
 
     def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
         """Refuse an ``f`` that no round can satisfy, and control variates where they have no meaning."""
-        super().check(nodes, attack, defense)
         if self.scaffold and defense is not None:
             raise ScenarioError("protocol.scaffold: true is not allowed with a defense: its server averages")
         if self.scaffold and not (isinstance(self.optimiser, SGD) and self.optimiser.momentum == 0):
             raise ScenarioError("protocol.scaffold: true is not allowed with this optimiser: its steps are those of plain SGD")
         if defense is not None:
             self._refuse_rule(defense, self._asked(nodes))
+        super().check(nodes, attack, defense)
 
     def run(self, lab: Lab) -> None:
         """Run the federation."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from decai_sim.attacks.base import PeerAttack
 from decai_sim.component import whole_share
 from decai_sim.errors import ScenarioError
-from decai_sim.protocols.base import Lab
+from decai_sim.protocols.base import Lab, assumed_share
 from decai_sim.protocols.local_training import LocalTraining
 from decai_sim.world.world import SERVER
 
@@ -64,6 +64,8 @@ class Served(LocalTraining, abstract=True):
                 f"attack.kind: {attack.kind!r} is not allowed: it is for nodes that send each other models, and protocol "
                 f"{self.kind!r} has a server; choose protocol 'dpsgd' or 'epidemic'"
             )
+        if defense is not None:
+            self._refuse_shortage(nodes, attack, defense)
 
     def _asked(self, nodes: int) -> int:
         return max(1, whole_share(self.fraction, nodes))
@@ -86,6 +88,34 @@ class Served(LocalTraining, abstract=True):
                     f"defense.f: {step.f} of {step.kind} is not allowed: at most {rows} nodes reply a round, so at most "
                     f"{(rows - 1) // 2} may be assumed Byzantine"
                 )
+
+    def rows(self, nodes: int) -> int:
+        """How many updates a rule is given at most, of so many nodes."""
+        return self._asked(nodes)
+
+    def _refuse_shortage(self, nodes: int, attack: Attack | None, defense: Rule) -> None:
+        """Find out whether the rule has enough rows even if everybody replies: all rounds would be passed over.
+
+        Raises:
+            ScenarioError: some step of it has not.
+        """
+        rows, share = self.rows(nodes), assumed_share(attack, nodes)
+        f = whole_share(share, rows)
+        short = defense.falls_short(rows, f)
+        if short is None:
+            return
+        named = " >> ".join(step.kind for step in getattr(defense, "steps", (defense,)))
+        needs = f"{short.step.kind} needs {short.least} rows then and gets {short.rows}"
+        bearable = [less for less in range(f) if defense.falls_short(rows, less) is None]
+        if not bearable:
+            raise ScenarioError(
+                f"defense: {named} is not allowed: at most {rows} updates a round, {needs}; choose less f, or more nodes"
+            )
+        said = f"fraction: {share:g}" if attack is None or attack.nodes is None else f"nodes: {list(attack.nodes)}"
+        raise ScenarioError(
+            f"attack.{said} is not allowed with defense {named}: of {rows} updates a round {f} would be assumed Byzantine, "
+            f"{needs}; it bears at most {bearable[-1]}"
+        )
 
     def _serve(self, lab: Lab, plan: Plan, main: Callable[[Grid, ArrayRecord], None]) -> None:
         """Run ``main``, given the grid and the initial model, as a ``ServerApp``, and the nodes' ``ClientApp``."""
@@ -148,6 +178,7 @@ class Served(LocalTraining, abstract=True):
             "own_data": own,
             "draws": lambda number: lab.streams.torch("defense", number),
             "on_aggregation": on_aggregation,
+            "on_passed_over": lambda: lab.pass_over(1 + len(lab.rounds)),
         }
 
     @staticmethod

@@ -49,6 +49,7 @@ class Aggregator:
         draws: from a round to where rules that draw draw from; None: they draw the same every round.
         on_aggregation: called after each with the round, the senders' names, the result, what it cost, FLOPs, and how many
             versions old the rows are, if that is known.
+        on_passed_over: called when there are too few rows.
     """
 
     rule: Rule
@@ -56,6 +57,7 @@ class Aggregator:
     own_data: OwnData | None = None
     draws: Callable[[int], torch.Generator] | None = None
     on_aggregation: OnAggregation = _nothing
+    on_passed_over: Callable[[], object] = _nothing
     memory: dict[str, Any] = field(default_factory=dict)
     previous: torch.Tensor | None = None
 
@@ -106,6 +108,7 @@ class Aggregator:
             result = self.rule.explain(updates, context)
         except TooFewRowsError as error:
             warnings.warn(f"round {number} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2)
+            self.on_passed_over()
             return None
         self.on_aggregation(number, who, result, self.rule.flops(len(updates), updates.shape[1], context.f), staleness)
         self.previous = result.value
@@ -123,6 +126,7 @@ class RuleStrategy(CappedFedAvg):
         draws: from a round to where rules that draw draw from; None: they draw the same every round.
         on_aggregation: called after each aggregation with the round, the Flower ids of the senders, the result, what it cost,
             FLOPs, and None.
+        on_passed_over: called when too few have replied.
         options: as for ``FedAvg``.
 
     Example:
@@ -139,10 +143,11 @@ class RuleStrategy(CappedFedAvg):
         own_data: OwnData | None = None,
         draws: Callable[[int], torch.Generator] | None = None,
         on_aggregation: OnAggregation = _nothing,
+        on_passed_over: Callable[[], object] = _nothing,
         **options: Any,
     ) -> None:
         super().__init__(n_train, **options)
-        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation)
+        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation, on_passed_over)
         self._model: ArrayRecord | None = None
 
     @property
