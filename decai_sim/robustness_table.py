@@ -325,7 +325,8 @@ def robustness(
         The :class:`Robustness`; after Ctrl-C, what there is of it. Runs that fail are rows with an error.
 
     Raises:
-        ScenarioError: a name, a field or a value is not allowed, a share makes no attacker, or nothing of it can be run; nothing has been run then.
+        ScenarioError: a name, a field or a value is not allowed, a share makes no attacker, or nothing of it can be run; nothing
+            has been run then.
 
     Example:
         >>> import decai_sim as ds
