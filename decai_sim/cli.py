@@ -18,7 +18,7 @@ import typer
 from decai_sim.errors import DecaiError, ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
     from rich.table import Table
@@ -142,14 +142,13 @@ def sweep(
 
     Exit code 1 if a run failed, 130 if it was stopped early; what there is of it is saved.
     """
-    from decai_sim.runs import writable
     from decai_sim.sweeps import read_sweep
     from decai_sim.sweeps import sweep as execute
 
     asked = read_sweep(file)
-    folder = out or Path("runs") / file.stem
-    result = execute(**asked, executor=_executor(executor, workers, address), cache=cache, progress=not as_json)
-    writable(folder)
+    chosen = _executor(executor, workers, address)
+    with _kept_for(out or Path("runs") / file.stem) as folder:
+        result = execute(**asked, executor=chosen, cache=cache, progress=not as_json)
     result.save_tables(folder)
     table = result.table()
     if as_json:
@@ -167,6 +166,22 @@ def sweep(
         typer.echo(f"saved in {folder}")
     failures = [(f"{failure['label']}, seed {failure['seed']}", failure["error"]) for failure in result.failures]
     _end(failures, result.complete)
+
+
+@contextlib.contextmanager
+def _kept_for(folder: Path) -> Iterator[Path]:
+    """A folder that can be saved in, which is found out before hours of runs; not left behind if nothing can be run."""
+    from decai_sim.runs import writable
+
+    there = folder.exists()
+    writable(folder)
+    try:
+        yield folder
+    except DecaiError:
+        if not there:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _unlike(columns: Sequence[str]) -> list[str]:
@@ -229,21 +244,23 @@ def robustness(
     from decai_sim.executors import Processes, Serial
     from decai_sim.robustness_table import SEEDS, base_scenario
     from decai_sim.robustness_table import robustness as execute
-    from decai_sim.runs import writable
 
-    folder = out or Path("runs") / f"robustness-{profile}"
-    began = time.perf_counter()
-    table = execute(
+    asked = (
         None if attacks is None else _list(attacks, "--attacks"),
         None if defenses is None else _list(defenses, "--defenses"),
         _list(fractions, "--fractions"),
-        seeds=SEEDS[profile],
-        base=base_scenario(profile),
-        executor=Serial() if workers == 1 else Processes(workers),
-        cache=cache,
-        progress=not as_json,
     )
-    table.save(writable(folder))
+    began = time.perf_counter()
+    with _kept_for(out or Path("runs") / f"robustness-{profile}") as folder:
+        table = execute(
+            *asked,
+            seeds=SEEDS[profile],
+            base=base_scenario(profile),
+            executor=Serial() if workers == 1 else Processes(workers),
+            cache=cache,
+            progress=not as_json,
+        )
+    table.save(folder)
     worst = table.worst()
     if as_json:
         rows = {"rows": _records(table.frame), "worst": _records(worst)}

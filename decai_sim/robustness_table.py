@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from decai_sim.comparison import LABELS, MEASURES, measures, slug
-from decai_sim.component import parse
+from decai_sim.component import parse, whole_share
 from decai_sim.defenses.chain import parse_defense
 from decai_sim.errors import ScenarioError, explain
 from decai_sim.executors import Executor, executor_of
@@ -121,9 +121,10 @@ class Robustness:
 
     Attributes:
         frame: a row a run under attack: ``setting, attack, fraction, defense, seed, clean_accuracy, accuracy, attack_success,
-            silenced, seconds, bytes, wall_s, error``. Accuracies are final ones, 0…1; ``clean_accuracy`` is that of the same
-            defense, which expects as many attackers, with everybody honest; for the others see
-            :func:`~decai_sim.comparison.measures`. What failed has its ``error`` and NaN.
+            silenced, seconds, bytes, wall_s, passed_over, error``. Accuracies are final ones, 0…1; ``clean_accuracy`` is that of
+            the same defense, which expects as many attackers, with everybody honest; for the others see
+            :func:`~decai_sim.comparison.measures` and :attr:`decai_sim.Run.passed_over`. What failed, or learned nothing because
+            the defense never had enough updates, has its ``error`` and NaN.
         clean: a row a run without attack, with the same columns but ``attack`` and ``clean_accuracy``.
         complete: False if it was stopped before its end; what was not run is not there.
     """
@@ -309,7 +310,8 @@ def robustness(
     there and sleep. So a clean run depends on the fraction, too.
 
     Args:
-        attacks: names from :data:`ATTACKS`, or what a scenario takes as ``attack``, in a list or by name; None: :data:`ATTACKS`.
+        attacks: names from :data:`ATTACKS`, or what a scenario takes as ``attack``, in a list or by name; None: :data:`ATTACKS`,
+            most of which see all updates first, as attackers can under protocols with a server alone.
         defenses: likewise, of :data:`DEFENSES`.
         fractions: shares of attackers.
         settings: by name what to change in ``base``, as dotted fields; None: the three heterogeneities of :data:`SETTINGS`.
@@ -323,7 +325,8 @@ def robustness(
         The :class:`Robustness`; after Ctrl-C, what there is of it. Runs that fail are rows with an error.
 
     Raises:
-        ScenarioError: a name, a field or a value is not allowed, or nothing of it can be run; nothing has been run then.
+        ScenarioError: a name, a field or a value is not allowed, a share makes no attacker, or nothing of it can be run; nothing
+            has been run then.
 
     Example:
         >>> import decai_sim as ds
@@ -340,6 +343,13 @@ def robustness(
     places = {name: _changed(f"settings.{name}", base, changes) for name, changes in _settings(settings).items()}
     if CALM in against:
         raise ScenarioError(f"attacks: {CALM!r} is not allowed as a name: every defense is run without attack anyway")
+    for setting, place in places.items():
+        for share in shares:
+            if not whole_share(share, place.nodes):
+                raise ScenarioError(
+                    f"fractions: {share:g} is not allowed: of {place.nodes} nodes in setting {setting!r} that makes no attacker; "
+                    f"at least 1/{place.nodes}"
+                )
     asleep = {"kind": "sign_flip", "from_round": _NEVER}
     scenarios: dict[tuple[str, str, float, str], Scenario] = {}
     for setting, place in places.items():
@@ -371,15 +381,20 @@ def _said(setting: str, attack: str, share: float, defense: str) -> str:
 def _row(key: tuple[str, str, float, str], seed: int, outcome: Run | str) -> dict[str, Any]:
     setting, attack, share, defense = key
     row = {"setting": setting, "attack": attack, "fraction": share, "defense": defense, "seed": seed}
-    if isinstance(outcome, Run):
-        return row | measures(outcome) | {"error": None}
-    return row | dict.fromkeys(MEASURES, math.nan) | {"error": outcome}
+    nothing = dict.fromkeys(MEASURES, math.nan)
+    if not isinstance(outcome, Run):
+        return row | nothing | {"passed_over": math.nan, "error": outcome}
+    missed = outcome.passed_over
+    if missed == 1:  # what it measures is the model that it began with
+        said = f"defense: {defense} is not allowed: every round had too few updates for it and was passed over"
+        return row | nothing | {"passed_over": missed, "error": said}
+    return row | measures(outcome) | {"passed_over": missed, "error": None}
 
 
 def _table(rows: list[dict[str, Any]], order: list[tuple[str, str, float, str]], complete: bool) -> Robustness:
     places = {key: number for number, key in enumerate(order)}
     rows = sorted(rows, key=lambda row: places[row["setting"], row["attack"], row["fraction"], row["defense"]])
-    columns = ["setting", "attack", "fraction", "defense", "seed", *MEASURES, "error"]
+    columns = ["setting", "attack", "fraction", "defense", "seed", *MEASURES, "passed_over", "error"]
     calm = {
         (row["setting"], row["fraction"], row["defense"], row["seed"]): row["accuracy"] for row in rows if row["attack"] == CALM
     }

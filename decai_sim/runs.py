@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -73,6 +74,7 @@ _VERDICT_COLUMNS = {
     "observer": int,
     "node": int,
     "byzantine": bool,
+    "attacks": bool,
     "kept": bool,
     "weight": float,
     "score": float,
@@ -87,6 +89,7 @@ _LATER: dict[str, dict[str, Any]] = {
 """Frames that runs saved by earlier versions lack; they are empty then."""
 _ROUND_COLUMNS = (
     *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
+    "passed_over",
 )
 _LEVELS = {"distance": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), "accuracy": (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)}
 """What of nodes' models a map shows, and where levels end, as shares of the largest value."""
@@ -101,10 +104,12 @@ class Run:
 
     Attributes:
         scenario: what was run.
-        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down, attack_success``; bytes
+        rounds: ``round, t_s, accuracy, loss, n_selected, n_replied, n_byzantine, bytes_up, bytes_down, attack_success,
+            passed_over``; bytes
             are cumulative and count what all nodes (not the server) have sent and received; ``n_byzantine`` counts attackers
             among the replies; ``attack_success`` is the share of those test samples that attackers want to be taken for something
-            else that the model takes for it (backdoors, targeted label flips), NaN where they want nothing particular.
+            else that the model takes for it (backdoors, targeted label flips), NaN where they want nothing particular;
+            ``passed_over`` is how many times somebody had too few updates for the rule, and nothing came of them.
         nodes: ``node, region, device, byzantine, adversary, n_samples, online_s, bytes_up, bytes_down,
             own_accuracy``; ``adversary`` is the kind of network adversary that a node is, or None; ``own_accuracy`` that of the
             last model on the node's own test samples with the parameters that the node keeps, where there are such.
@@ -131,9 +136,11 @@ class Run:
         links: links that change as time goes by: ``t_s, src, dst``, all there were from ``t_s`` on, ``src`` being who sends along
             them; of up to 100 changes, evenly spread, and of the last; of fewer where there are many links. Empty where links
             stay, which are :meth:`Scenario.csr`, and where nodes count rounds for themselves.
-        verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, kept, weight, score``. The observer is who
-            aggregated (−1: the server); ``weight`` is the update's share of the aggregate and ``score`` the rule's suspicion, NaN
-            where the rule has none. A rule that works on single coordinates keeps every update.
+        verdicts: what rules made of updates: ``round, t_s, observer, node, byzantine, attacks, kept, weight, score``. The
+            observer is who aggregated (−1: the server); ``byzantine``: the node is an attacker; ``attacks``: it was one in the
+            round of this update, and not honest for the time being; ``weight`` is the update's share of the aggregate and
+            ``score`` the rule's suspicion, NaN where the rule has none. A rule that works on single coordinates keeps every
+            update.
         trace_digest: SHA-256 over events and messages: equal digests, equal histories. Left out are the events that a tensor's
             content decides, those of kind ``rejected`` (a rule did not use the node's update).
         complete: False if the run was stopped before its end, or stalled: see :attr:`stalled`.
@@ -433,14 +440,17 @@ class Run:
         return float(known.nsmallest(-(-len(known) // 10)).mean())
 
     def detection(self) -> pd.Series:
-        """How well the rule told attackers from others: an update that it did not use counts as found out.
+        """How well the rule told attacks from honest updates: an update that it did not use counts as found out.
+
+        What attackers send in rounds in which they do not attack (``from_round``, ``until_round``, ``every``) is honest: leaving
+        it out is a false alarm.
 
         Returns:
-            ``precision``: of the updates left out, those of attackers; ``recall``: of attackers' updates, those left out;
-            ``false_alarms``: of honest updates, those left out; ``auc``: how often an attacker's score is higher than an honest
-            node's of the same aggregation (½: no better than chance); ``time_to_detect_s``: median over attackers of virtual
-            seconds from a node's first update to the first one left out; ``found``: the share of attackers that ever were. NaN
-            where there is nothing to tell.
+            ``precision``: of the updates left out, those that were attacks; ``recall``: of attacks, those left out;
+            ``false_alarms``: of honest updates, those left out; ``auc``: how often an attack's score is higher than an honest
+            update's of the same aggregation (½: no better than chance); ``time_to_detect_s``: median over attackers of virtual
+            seconds from a node's first attack to the first one left out; ``found``: the share of those who attacked of whom one
+            ever was. NaN where there is nothing to tell.
 
         Example:
             >>> import decai_sim as ds
@@ -450,7 +460,7 @@ class Run:
             1.0
         """
         seen = self.verdicts
-        out, bad = ~seen["kept"].astype(bool), seen["byzantine"].astype(bool)
+        out, bad = ~seen["kept"].astype(bool), seen["attacks"].astype(bool)
         first = seen[bad].groupby("node")["t_s"].min()
         caught = seen[bad & out].groupby("node")["t_s"].min()
         return pd.Series(
@@ -504,6 +514,16 @@ class Run:
             return math.nan
         honest = self.verdicts[~self.verdicts["byzantine"].astype(bool)]
         return float((honest.groupby("node")["kept"].mean() < 0.5).sum())
+
+    @property
+    def passed_over(self) -> float:
+        """The share of aggregations that came to nothing, as the rule had too few rows, 0…1. NaN if there was no rule.
+
+        If it is 1, nothing was learned: accuracies are those of the models that there were at the beginning.
+        """
+        missed = int(self.rounds["passed_over"].sum()) if "passed_over" in self.rounds else 0  # not in runs saved long ago
+        every = missed + len(self.verdicts[["observer", "round"]].drop_duplicates())
+        return missed / every if every else math.nan
 
     def _problem(self) -> Problem | None:
         """The task as the scenario lays it out, before any attack; None if another ``ClientApp`` brought its own."""
@@ -583,8 +603,14 @@ class Run:
         frames = {name: _stacked([], {"run_id": object, **columns}) for name, columns in _LATER.items()}
         frames |= {name: pd.read_parquet(folder / f"{name}.parquet") for name in there}
         model = folder / "model.npy"
+        scenario = Scenario.model_validate(provenance["scenario"])
+        verdicts = frames["verdicts"]
+        if "attacks" not in verdicts:  # saved by an earlier version
+            active = [scenario.attack is not None and scenario.attack.active(number) for number in verdicts["round"].tolist()]
+            attacks = verdicts["byzantine"].astype(bool) & np.array(active, dtype=bool)
+            verdicts.insert(list(verdicts.columns).index("byzantine") + 1, "attacks", attacks)
         return cls(
-            scenario=Scenario.model_validate(provenance["scenario"]),
+            scenario=scenario,
             **frames,
             trace_digest=provenance["trace_digest"],
             complete=provenance["complete"],
@@ -762,7 +788,7 @@ def _execute(
     bar = tqdm(total=total, unit="round", disable=not progress, leave=False)
 
     def on_round(record: dict[str, Any]) -> None:
-        row = _row(record, byzantine)
+        row = _row(record, byzantine, lab.passed_over)
         for watch in watchers:
             watch(row)
         result = f"accuracy {record['accuracy']:.3f}" if scenario.protocol.learns else f"{record['n_replied']} reached"
@@ -873,9 +899,10 @@ def _device(name: str) -> str:
     return name
 
 
-def _row(record: dict[str, Any], byzantine: frozenset[int]) -> dict[str, Any]:
+def _row(record: dict[str, Any], byzantine: frozenset[int], passed_over: Counter[int]) -> dict[str, Any]:
     """A protocol's record of a round as a row of ``rounds``."""
-    whole = {**record, "n_byzantine": sum(node in byzantine for node in record["replied"])}
+    counted = {"n_byzantine": sum(node in byzantine for node in record["replied"]), "passed_over": passed_over[record["round"]]}
+    whole = {**record, **counted}
     return {name: whole.get(name, math.nan) for name in _ROUND_COLUMNS}
 
 
@@ -885,7 +912,9 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     known = "problem" in vars(lab)
     events = world.trace.events()
     frames = {
-        "rounds": pd.DataFrame([_row(record, lab.byzantine) for record in lab.rounds], columns=list(_ROUND_COLUMNS)),
+        "rounds": pd.DataFrame(
+            [_row(record, lab.byzantine, lab.passed_over) for record in lab.rounds], columns=list(_ROUND_COLUMNS)
+        ),
         "nodes": pd.DataFrame(
             {
                 "node": np.arange(n),
@@ -928,12 +957,12 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
 
 
 def _auc(seen: pd.DataFrame) -> float:
-    """Over aggregations with scores and both kinds of nodes, the mean area under the receiver operating characteristic."""
+    """Over aggregations with scores and both kinds of updates, the mean area under the receiver operating characteristic."""
     from sklearn.metrics import roc_auc_score
 
     areas = []
     for _, one in seen.dropna(subset=["score"]).groupby(["observer", "round"]):
-        bad = one["byzantine"].astype(bool)
+        bad = one["attacks"].astype(bool)
         if bad.any() and not bad.all():
             areas.append(roc_auc_score(bad, one["score"].rank()))
     return float(np.mean(areas)) if areas else math.nan

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from decai_sim.attacks import Attack
+from decai_sim.attacks import Attack, PeerAttack
 from decai_sim.component import Description, field_of, parse
 from decai_sim.defenses import DefenseField
 from decai_sim.errors import ScenarioError, explain, for_each
@@ -253,6 +253,11 @@ class Scenario(Description):
                 with what nobody sends, or protocol, attack, defense and task do not suit each other.
         """
         self.protocol.check(self.nodes, self.attack, self.defense)
+        if foreign and isinstance(self.attack, PeerAttack):
+            raise ScenarioError(
+                f"attack.kind: {self.attack.kind!r} is not allowed with Flower apps: it is for nodes that send each other "
+                "models, and theirs answer a server"
+            )
         faults.check_all(self.faults, self.nodes)
         adversaries.check_all(self.adversaries, self.nodes, self._carried(foreign))
         self.network.check(self.nodes)

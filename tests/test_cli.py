@@ -393,6 +393,16 @@ def test_wrong_sweeps_and_tables_end_in_one_line_and_exit_code_2(arguments: list
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), done.stderr
 
 
+@pytest.mark.parametrize("command", [("sweep", "sweep.yaml"), ("robustness", "--attacks", "label_flip", "--defenses", "mean")])
+def test_a_place_that_cannot_be_saved_in_is_found_before_anything_runs(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    (tmp_path / "taken").write_text("")
+    done = cli(*command, "--out", "taken/there", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), done.stderr
+    assert "'taken/there' is not allowed as a folder to save in" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_sweep_with_failures_says_so_and_ends_in_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "some.yaml").write_text(SWEEP.replace("[nnm, trimmed_mean]", "{kind: krum, f: 4}"))
     done = cli("sweep", "some.yaml", "--json", cwd=tmp_path)

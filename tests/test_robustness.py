@@ -13,6 +13,8 @@ import pytest
 import decai_sim as ds
 from decai_sim import robustness_table as tables
 from decai_sim import sweeps
+from decai_sim.component import _FAMILIES
+from decai_sim.defenses.base import TooFewRowsError
 
 QUICK = ds.Scenario(
     nodes=10,
@@ -32,7 +34,7 @@ def table() -> ds.Robustness:
 
 def test_a_row_for_everything(table: ds.Robustness) -> None:
     frame = table.frame
-    assert list(frame.columns) == [*COLUMNS, "seconds", "bytes", "wall_s", "error"]
+    assert list(frame.columns) == [*COLUMNS, "seconds", "bytes", "wall_s", "passed_over", "error"]
     assert len(frame) == 2 * 2 * 3 * 2 * 2
     assert len(table.clean) == 2 * 3 * 2 * 2
     keys = ["setting", "attack", "fraction", "defense", "seed"]
@@ -100,6 +102,55 @@ def test_the_heat_map_shows_every_attack_peace_and_the_worst(table: ds.Robustnes
     ):
         with pytest.raises(ds.ScenarioError, match="is not allowed: choose from"):
             call()
+
+
+def test_a_defense_that_never_has_enough_updates_is_an_error_not_an_accuracy() -> None:
+    base = QUICK.but(nodes=25)
+    rules = ["krum", "bulyan", ["bucketing", "krum"]]
+    found = ds.robustness(["sign_flip"], rules, [0.3], {"": {}}, base=base, cache=None, progress=False)
+    for frame in (found.frame, found.clean):
+        rows = frame.set_index("defense")
+        assert rows["error"].notna().tolist() == [False, True, True]
+        assert rows["accuracy"].isna().tolist() == [False, True, True]
+        assert rows.loc["krum", "passed_over"] == 0
+    said = found.failures.set_index("defense")["error"]
+    assert "attack.fraction: 0.3 is not allowed with defense bulyan: of 25 updates a round 7 would be" in said["bulyan"].iloc[0]
+    assert "bulyan needs 31 rows then and gets 25; it bears at most 5" in said["bulyan"].iloc[0]
+    assert "krum needs 15 rows then and gets 13; it bears at most 6" in said["bucketing >> krum"].iloc[0]
+
+
+def test_rounds_that_are_passed_over_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fastidious(ds.defenses.Mean, kind="fastidious"):
+        """Wants more rows than there are, from a round on."""
+
+        after: int = 1
+
+        def aggregate(self, rows: Any, context: Any) -> Any:
+            if context.round > self.after:
+                raise TooFewRowsError("too few rows")
+            return super().aggregate(rows, context)
+
+    monkeypatch.setitem(_FAMILIES, "defenses", {**_FAMILIES["defenses"], "fastidious": Fastidious})
+    rules = {"some": Fastidious(after=1), "never": Fastidious(after=0), "always": Fastidious(after=9)}
+    with pytest.warns(RuntimeWarning, match="passed over"):
+        found = ds.robustness(["label_flip"], rules, [0.3], {"": {}}, base=QUICK, cache=None, progress=False)
+    rows = found.frame.set_index("defense")
+    assert rows["passed_over"].tolist() == [0.75, 1, 0]
+    assert rows.loc["never", "error"].endswith("every round had too few updates for it and was passed over")
+    assert rows["accuracy"].isna().tolist() == [False, True, False]
+    assert found.frame["clean_accuracy"].isna().tolist() == [False, True, False]
+    with pytest.warns(RuntimeWarning, match="passed over"):
+        one = ds.run(QUICK.but(defense=Fastidious()), progress=False)
+    assert one.rounds["passed_over"].tolist() == [0, 1, 1, 1]
+    among = ds.run(QUICK.but(protocol={"kind": "dpsgd", "rounds": 2, "lr": 0.05}, defense=Fastidious()), progress=False)
+    assert among.rounds["passed_over"].tolist() == [0, 10]
+    assert among.passed_over == 0.5
+    assert math.isnan(ds.run(QUICK, progress=False).passed_over)
+
+
+def test_shares_that_make_no_attacker_are_refused() -> None:
+    with pytest.raises(ds.ScenarioError, match=r"fractions: 0.09 is not allowed: of 10 nodes .* no attacker; at least 1/10"):
+        ds.robustness(["label_flip"], ["mean"], [0.2, 0.09], {"": {}}, base=QUICK, cache=None, progress=False)
 
 
 def test_it_shows_itself(table: ds.Robustness) -> None:

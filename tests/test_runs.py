@@ -63,6 +63,7 @@ def test_frames_have_the_promised_columns_and_one_row_a_round_and_node(result: d
             "bytes_up",
             "bytes_down",
             "attack_success",
+            "passed_over",
         ],
         "nodes": [
             *("run_id", "node", "region", "device", "byzantine", "adversary"),

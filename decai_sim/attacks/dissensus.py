@@ -22,7 +22,8 @@ class Dissensus(PeerAttack):
     Source: He, Karimireddy and Jaggi, "Byzantine-Robust Decentralized Learning via ClippedGossip", 2022 (arXiv:2202.01545),
         Section 4 (dissensus attack).
     Assumes: colluding attackers who know the models of the receiver and of its honest neighbours, and all mixing weights.
-    Deviations: none.
+    Deviations: none. In a run weights are those the protocol would use if all neighbours that are there were heard in time; of
+        nodes that have not sent yet the model is that with which they began the round.
 
     Attributes:
         epsilon: ``ε``, how strongly.

@@ -45,3 +45,6 @@ class ARC(Scaling, kind="arc"):
             limit = norms[order[max(0, n - clipped - 1)]]
             factors[longest] = (limit / norms[longest]).nan_to_num(nan=1.0).clamp(max=1)
         return factors
+
+    def least_rows(self, f: int) -> int:
+        return f + 1

@@ -158,6 +158,21 @@ class Aggregation:
     scores: torch.Tensor | None = field(default=None)
 
 
+@dataclass(frozen=True)
+class Short:
+    """Too few rows for a step of a chain, or for a rule.
+
+    Attributes:
+        step: which.
+        rows: how many come to it.
+        least: how many it needs.
+    """
+
+    step: Defense
+    rows: int
+    least: int
+
+
 class Defense(Component, family="defenses"):
     """Base of rules and of the steps before them; ``a >> b`` feeds the rows of ``a`` to ``b``.
 
@@ -194,6 +209,31 @@ class Defense(Component, family="defenses"):
     def work(self, n: int, d: int, f: int) -> float:
         """The part of :meth:`flops` beside distances; ``2nd``, those of a mean, if a component does not say otherwise."""
         return 2.0 * n * d
+
+    def least_rows(self, f: int) -> int:
+        """The fewest rows that it works with itself if ``f`` of them are assumed Byzantine.
+
+        With fewer it raises :class:`TooFewRowsError`. Of a chain each step says it of the rows that come to it: see
+        :meth:`falls_short`.
+
+        Example:
+            >>> from decai_sim.defenses import Bulyan, Krum
+            >>> Krum().least_rows(2), Bulyan().least_rows(2)
+            (5, 11)
+        """
+        return 1
+
+    def falls_short(self, n: int, f: int) -> Short | None:
+        """What is missing if ``n`` finite rows come, of which ``f`` are assumed Byzantine where it does not say; None: nothing.
+
+        Example:
+            >>> from decai_sim.defenses import Bucketing, Krum
+            >>> short = (Bucketing() >> Krum()).falls_short(25, 7)
+            >>> short.step.kind, short.rows, short.least
+            ('krum', 13, 15)
+        """
+        least = self.least_rows(f if self.f is None else self.f)
+        return Short(self, n, least) if n < least else None
 
     def given(self, context: Context | None) -> Context:
         """The context, if it has all that is needed.

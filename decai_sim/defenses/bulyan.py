@@ -52,6 +52,9 @@ class Bulyan(Rule):
         value = by_columns(chosen, lambda ordered: near_median(ordered, count))
         return Aggregation(value, None, kept, krum_scores(squared, f))
 
+    def least_rows(self, f: int) -> int:
+        return 4 * f + 3 if f else 1
+
     def work(self, n: int, d: int, f: int) -> float:
         theta = max(1, n - 2 * f)
         return sorting_work(theta, d) + 4.0 * theta * d + 3.0 * theta * n * n

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from decai_sim.component import field_of, parse
-from decai_sim.defenses.base import Aggregation, Context, Defense, Rule, Step, Stepped, spread
+from decai_sim.defenses.base import Aggregation, Context, Defense, Rule, Short, Step, Stepped, spread
 from decai_sim.defenses.distances import gram_flops
 
 if TYPE_CHECKING:
@@ -142,6 +142,10 @@ class Chain(Rule):
         assert isinstance(rule, Rule)
         return rule
 
+    def falls_short(self, n: int, f: int) -> Short | None:
+        """Of which of its steps there are too few rows, after those before it."""
+        return _falls_short(self.steps, n, f if self.f is None else self.f)
+
     def flops(self, n: int, d: int, f: int | None = None) -> float:
         """Those of its steps; distances that are known from before a step that averages are computed once."""
         return _flops(self.steps, n, d, f if self.f is None else self.f)
@@ -199,6 +203,10 @@ class MixingChain(Step, abstract=True):
         """Whether all of its steps average."""
         return all(isinstance(step, Step) and step.averages for step in self.steps)
 
+    def falls_short(self, n: int, f: int) -> Short | None:
+        """Of which of its steps there are too few rows, after those before it."""
+        return _falls_short(self.steps, n, f)
+
     def flops(self, n: int, d: int, f: int | None = None) -> float:
         """Those of its steps."""
         return _flops(self.steps, n, d, f)
@@ -252,6 +260,15 @@ def _flops(steps: Sequence[Defense], n: int, d: int, f: int | None) -> float:
             n = step.rows_left(n)
             known = known and step.averages
     return total
+
+
+def _falls_short(steps: Sequence[Defense], n: int, f: int) -> Short | None:
+    for step in steps:
+        short = step.falls_short(n, f)
+        if short is not None:
+            return short
+        n = step.rows_left(n) if isinstance(step, Step) else n
+    return None
 
 
 def join(first: Step, second: Defense) -> Chain | MixingChain:

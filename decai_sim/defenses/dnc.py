@@ -68,6 +68,9 @@ class DnC(Rule, kind="dnc"):
         shares = kept.to(rows.dtype) / kept.sum()
         return Aggregation(shares @ rows, shares, kept, scores)
 
+    def least_rows(self, f: int) -> int:
+        return max(2 * f, round(self.c * f)) + 1
+
     def work(self, n: int, d: int, f: int) -> float:
         return 2.0 * n * d + self.iterations * (2.0 * n * n * min(d, self.coordinates) + 9.0 * n**3)
 

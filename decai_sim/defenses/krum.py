@@ -44,6 +44,9 @@ class Krum(Rule):
         kept[chosen] = True
         return Aggregation(rows[chosen].clone(), kept.to(rows.dtype), kept, scores)
 
+    def least_rows(self, f: int) -> int:
+        return 2 * f + 1
+
     def work(self, n: int, d: int, f: int) -> float:
         return n * n * math.log2(n + 1)
 

@@ -53,5 +53,8 @@ class MDA(Rule, kind="mda"):
         shares = kept.to(rows.dtype) / (n - f)
         return Aggregation(shares @ rows, shares, kept)
 
+    def least_rows(self, f: int) -> int:
+        return 2 * f + 1
+
     def work(self, n: int, d: int, f: int) -> float:
         return 2.0 * n * d + float(math.comb(n, f)) * (n - f) ** 2

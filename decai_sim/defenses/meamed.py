@@ -35,5 +35,8 @@ class Meamed(Rule):
         kept = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         return Aggregation(by_columns(rows, lambda ordered: near_median(ordered, count)), None, kept)
 
+    def least_rows(self, f: int) -> int:
+        return 2 * f + 1
+
     def work(self, n: int, d: int, f: int) -> float:
         return sorting_work(n, d) + 4.0 * n * d

@@ -53,5 +53,8 @@ class MultiKrum(Rule):
         shares = kept.to(rows.dtype) / count
         return Aggregation(shares @ rows, shares, kept, scores)
 
+    def least_rows(self, f: int) -> int:
+        return max(2 * f + 1, self.m or 1)
+
     def work(self, n: int, d: int, f: int) -> float:
         return 2.0 * n * d + n * n * math.log2(n + 1)

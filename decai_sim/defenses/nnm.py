@@ -39,3 +39,6 @@ class NNM(Mixing, kind="nnm"):
         order = squared_distances(updates, context).clone().fill_diagonal_(-1).argsort(dim=1, stable=True)
         matrix = updates.new_zeros(n, n)
         return matrix.scatter_(1, order[:, : n - f], 1 / (n - f))
+
+    def least_rows(self, f: int) -> int:
+        return f + 1

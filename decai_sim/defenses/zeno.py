@@ -58,6 +58,9 @@ class Zeno(Rule):
         shares = kept.to(rows.dtype) / (n - f)
         return Aggregation(shares @ rows, shares, kept, scores)
 
+    def least_rows(self, f: int) -> int:
+        return f + 1
+
     def work(self, n: int, d: int, f: int) -> float:
         # A forward pass takes about two operations a parameter and sample; of a hundred samples.
         return 4.0 * n * d + 200.0 * (n + 1) * d

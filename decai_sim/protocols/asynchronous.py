@@ -37,6 +37,7 @@ class AsynchronousProtocol(Served, abstract=True):
         """Refuse rules for nodes that have a model of their own, and those that need more rows than there will be."""
         if defense is not None:
             self.check_rule(nodes, defense)
+        super().check(nodes, attack, defense)
 
     def check_rule(self, nodes: int, defense: Rule) -> None:
         """Find out before a run whether the protocol can use a rule.

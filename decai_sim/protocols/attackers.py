@@ -33,7 +33,9 @@ class Attackers:
 
     They may use the models that honest nodes have sent in the same round by the time they send themselves, of those nodes that
     their attack lets them see, and their colluders' own. Updates are differences from the model that the attacker began its round
-    with.
+    with; what they call the previous movement is how that differs from the one with which it began when it was last at work. Who
+    knows the rule, where it needs nothing that the node alone has, tries it as a node would that has the first of the updates
+    and hears all others.
 
     Args:
         at: the nodes.
@@ -45,6 +47,7 @@ class Attackers:
         self._nodes = at.lab.byzantine
         self._sent: dict[int, list[_Sent]] = {}
         self._first: dict[int, tuple[int, _Sent]] = {}
+        self._starts: dict[int, list[Value]] = {}  # the last two models with which each attacker has begun a round
 
     def note(self, node: int, number: int, model: Value) -> None:
         """A node is about to send ``model`` in round ``number``."""
@@ -54,10 +57,11 @@ class Attackers:
             del self._sent[past]
         if node in self._nodes:
             self._first.setdefault(node, (number, sent))
+            self._starts[node] = [*self._starts.get(node, [])[-1:], sent.start]
 
     def attacks(self, node: int, number: int) -> bool:
         """Whether it lies in this round."""
-        return node in self._nodes and self._attack.active(number)
+        return self._at.lab.attacks(node, number)
 
     def degree(self, node: int, number: int, degree: int) -> int:
         """How many neighbours it says it has."""
@@ -99,19 +103,27 @@ class Attackers:
         known = [self._first.get(one.node) for one in own]
         firsts = [one[1] for one in known if one is not None and one[0] < number]
         firsts = firsts if len(firsts) == b else []
+        before = self._starts[node][:-1]
         everybody = attack.sees == "all"
+        ruled = at.ruled if attack.knows_rule and at.ruled is not None and at.ruled.can_be_tried else None
 
         def make(rows: torch.Tensor) -> torch.Tensor:
             start, rest = rows[0], rows[1:]
             seen, theirs = rest[:h] - start, rest[h : h + b] - start
-            past = None if not firsts else rest[h + b : h + 2 * b] - rest[h + 2 * b :]
+            past = None if not firsts else rest[h + b : h + 2 * b] - rest[h + 2 * b : h + 3 * b]
             view = View(
-                theirs, n=n if everybody else h + b, f=len(nodes) if everybody and attack.collude else b, past=past, round=number
+                theirs,
+                n=n if everybody else h + b,
+                f=len(nodes) if everybody and attack.collude else b,
+                previous=start - rest[-1] if before else None,
+                past=past,
+                rule=None if ruled is None else lambda updates: ruled.tried(updates, start, number),
+                round=number,
             )
             return start + attack(seen, b, generator, view)[mine]
 
         models = [own[mine].start, *(one.model for one in [*honest, *own])]
-        models += [one.model for one in firsts] + [one.start for one in firsts]
+        models += [one.model for one in firsts] + [one.start for one in firsts] + before
         return Made(models, make)
 
     # -- to each something else -------------------------------------------------------------------------------------------------
@@ -132,8 +144,10 @@ class Attackers:
         now = {one.node: one.model for one in self._sent[number]}
         around = [other for other in linked[receiver] if at.online[other]]
         honest = [other for other in around if other not in self._nodes]
-        weight = {other: 1 / (1 + max(len(linked[receiver]), len(linked[other]))) for other in around}
+        weight = at.protocol.counted(at, receiver, number, around)
         attackers = sum(weight[other] for other in around if other in self._nodes)
+        if attackers <= 0:  # whatever they send, nobody counts it
+            return model
         generator = at.lab.streams.torch("attack", "tell", receiver, number)
 
         def make(rows: torch.Tensor) -> torch.Tensor:

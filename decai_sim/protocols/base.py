@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Lab:
         hops: how well they know what is held elsewhere: columns of ``Run.hops``.
         model: ``(d,)`` the model at the end of the last round; None before, or if there is no single one.
         verdicts: what rules have made of updates: columns of ``Run.verdicts``.
+        passed_over: of each round, how many times a rule had too few rows.
         own_accuracy: ``(n,)`` how well nodes that keep parameters of their own did in the end on their own test samples.
     """
 
@@ -75,6 +77,7 @@ class Lab:
     models: list[dict[str, Any]] = field(default_factory=list)
     hops: list[dict[str, Any]] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
+    passed_over: Counter[int] = field(default_factory=Counter)
     model: torch.Tensor | None = None
     own_accuracy: np.ndarray | None = None
     _goal: tuple[tuple[torch.Tensor, torch.Tensor] | None] | None = field(default=None, init=False, repr=False)  # once known
@@ -98,9 +101,7 @@ class Lab:
     @property
     def assumed_byzantine(self) -> float:
         """The share of attackers that rules are told of: what there are."""
-        if self.attack is None:
-            return 0.0
-        return len(self.byzantine) / self.world.n if self.attack.nodes is not None else self.attack.fraction
+        return assumed_share(self.attack, self.world.n)
 
     @property
     def goal(self) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -118,7 +119,23 @@ class Lab:
         goal = self.goal
         return float("nan") if goal is None else self.clean.success(model.to(self.clean.device), goal)
 
-    def judge(self, number: int, observer: int, nodes: Sequence[int], result: Aggregation, t_s: float | None = None) -> None:
+    def pass_over(self, number: int) -> None:
+        """Note that a rule had too few rows in a round, so that nothing came of them."""
+        self.passed_over[number] += 1
+
+    def attacks(self, node: int, number: int) -> bool:
+        """Whether a node attacks in a round, and is not honest for now."""
+        return node in self.byzantine and self.attack is not None and self.attack.active(number)
+
+    def judge(
+        self,
+        number: int,
+        observer: int,
+        nodes: Sequence[int],
+        result: Aggregation,
+        t_s: float | None = None,
+        begun: Sequence[int] | None = None,
+    ) -> None:
         """Note what a rule has made of updates: whom it kept, and how suspicious it found them.
 
         Args:
@@ -127,7 +144,9 @@ class Lab:
             nodes: ``(n,)`` whose updates they were.
             result: what came of it.
             t_s: when, virtual seconds; None: now.
+            begun: ``(n,)`` the rounds that their senders were in, by which attackers attack or do not; None: all in this one.
         """
+        of = [number] * len(nodes) if begun is None else begun
         now = self.world.clock.now if t_s is None else t_s
         kept = result.kept.tolist()
         if observer == SERVER:
@@ -142,6 +161,7 @@ class Lab:
                 "observer": observer,
                 "node": list(nodes),
                 "byzantine": [node in self.byzantine for node in nodes],
+                "attacks": [self.attacks(node, its) for node, its in zip(nodes, of, strict=True)],
                 "kept": kept,
                 **{name: math.nan if values is None else values.double().tolist() for name, values in of_each.items()},
             }
@@ -166,6 +186,13 @@ class Lab:
     @cached_property
     def _built(self) -> nx.Graph:
         return self.topology.build(self.world.n, self.streams.integer("topology") % 2**32)
+
+
+def assumed_share(attack: Attack | None, nodes: int) -> float:
+    """The share of attackers that rules are told of."""
+    if attack is None:
+        return 0.0
+    return attack.fraction if attack.nodes is None else len(set(attack.nodes)) / nodes
 
 
 class Protocol(Component, family="protocols"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -65,6 +66,11 @@ class DPSGD(InRounds, kind="dpsgd"):
                 raise ValueError(f"weights of node {node} are {total:g} together: at most 1, what is left is for itself")
         return weights
 
+    @property
+    def tells_degrees(self) -> bool:
+        """With Metropolis weights."""
+        return self.weights == "metropolis" and not self.edge_weights
+
     def prepare(self, at: Peers) -> None:
         """Look at the topology, and at weights of one's own."""
         neighbours = Neighbours(at.lab)
@@ -93,17 +99,31 @@ class DPSGD(InRounds, kind="dpsgd"):
         if not heard:
             return own
         mixing: _Mixing = at.state.more
-        if mixing.custom:
-            weights = [mixing.custom.get((node, other), 0.0) for other in heard]
-        elif self.weights == "uniform":
-            weights = [1 / (1 + len(heard))] * len(heard)
-        else:
-            degree: float = mixing.degree[node]
-            weights = [1 / (1 + (degree if degree > sent.weight else sent.weight)) for sent in heard.values()]
-        total = sum(weights)
-        if total > 1:  # more have sent than were there when this node did
-            weights = [weight / total for weight in weights]
+        weights, rest = self._weights(mixing, node, mixing.degree[node], heard, [sent.weight for sent in heard.values()])
         if at.ruled is not None:
             models = {other: sent.model for other, sent in heard.items()}
             return at.ruled.combined(node, at.state.round[node], own, models, weights)
-        return Mix([own, *(sent.model for sent in heard.values())], [max(0.0, 1 - total), *weights])
+        return Mix([own, *(sent.model for sent in heard.values())], [rest, *weights])
+
+    def counted(self, at: Peers, node: int, number: int, others: list[int]) -> dict[int, float]:
+        """Those weights, if everybody sends to those of its neighbours that are there now."""
+        receivers, _ = self.links(at, number)
+        degrees = {one: sum(1 for other in receivers[one] if at.online[other]) for one in (node, *others)}
+        told = [degrees[one] if at.attackers is None else at.attackers.degree(one, number, degrees[one]) for one in others]
+        weights, _ = self._weights(at.state.more, node, degrees[node], others, told)
+        return dict(zip(others, weights, strict=True))
+
+    def _weights(
+        self, mixing: _Mixing, node: int, degree: float, others: Collection[int], told: Sequence[float]
+    ) -> tuple[list[float], float]:
+        """How much ``node``, whose degree is ``degree``, counts each of ``others``, who have told it theirs, and itself."""
+        if mixing.custom:
+            weights = [mixing.custom.get((node, other), 0.0) for other in others]
+        elif self.weights == "uniform":
+            weights = [1 / (1 + len(others))] * len(others)
+        else:
+            weights = [1 / (1 + (degree if degree > theirs else theirs)) for theirs in told]
+        total = sum(weights)
+        if total > 1:  # more have sent than were there when this node did
+            weights = [weight / total for weight in weights]
+        return weights, max(0.0, 1 - total)

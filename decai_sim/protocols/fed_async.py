@@ -46,6 +46,10 @@ class FedAsync(AsynchronousProtocol, kind="fedasync"):
         concurrency = self._asked(lab.world.n)
         return flower.FedAsync(concurrency, self.mixing, staleness, aggregator, deadline_s=self.deadline_s, draw=draw)
 
+    def rows(self, nodes: int) -> int:
+        """One at a time."""
+        return 1
+
     def check_rule(self, nodes: int, defense: Rule) -> None:
         """It must be a filter: rows come one at a time."""
         from decai_sim.defenses import Filter

@@ -48,6 +48,10 @@ class FedBuff(AsynchronousProtocol, kind="fedbuff"):
         how = {"deadline_s": self.deadline_s, "draw": draw}
         return flower.FedBuff(concurrency, self.buffer, self.server_lr, staleness, aggregator, **how)
 
+    def rows(self, nodes: int) -> int:
+        """The buffer's."""
+        return self.buffer
+
     def check_rule(self, nodes: int, defense: Rule) -> None:
         """The buffer's updates are its rows."""
         self._refuse_rule(defense, self.buffer)

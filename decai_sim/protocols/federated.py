@@ -58,6 +58,7 @@ class Federated(Served):
             raise ScenarioError("protocol.scaffold: true is not allowed with this optimiser: its steps are those of plain SGD")
         if defense is not None:
             self._refuse_rule(defense, self._asked(nodes))
+        super().check(nodes, attack, defense)
 
     def run(self, lab: Lab) -> None:
         """Run the federation."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.attacks.base import PeerAttack, UpdateAttack
+from decai_sim.attacks.lie_count import LieCount
+from decai_sim.attacks.lying_weights import LyingWeights
 from decai_sim.errors import ScenarioError
 from decai_sim.protocols.base import Lab
 from decai_sim.protocols.local_training import LocalTraining
@@ -45,6 +47,11 @@ class PeerToPeer(LocalTraining, abstract=True):
     node_tests: int = Field(default=100, ge=0)
 
     @property
+    def tells_degrees(self) -> bool:
+        """Whether nodes weigh others by how many neighbours these say they have."""
+        return False
+
+    @property
     def kinds(self) -> frozenset[str]:
         """Models."""
         return frozenset({"model"})
@@ -69,9 +76,29 @@ class PeerToPeer(LocalTraining, abstract=True):
             raise ScenarioError(
                 f"attack.kind: {attack.kind!r} is not allowed: under protocol {self.kind!r} only attacks on data are carried out"
             )
-        if isinstance(attack, UpdateAttack) and attack.timing != "honest":
+        if isinstance(attack, UpdateAttack):
+            self._refuse_lies(attack)
+        if isinstance(attack, LyingWeights) and not self.tells_degrees:
+            raise ScenarioError(
+                f"attack.kind: {attack.kind!r} is not allowed: under this {self.kind!r} nobody weighs by degrees; choose "
+                "protocol 'dpsgd' with metropolis weights"
+            )
+
+    def _refuse_lies(self, attack: UpdateAttack) -> None:
+        """Refuse what nobody would notice: it would look as if it were withstood."""
+        if attack.timing != "honest":
             raise ScenarioError(
                 f"attack.timing: {attack.timing!r} is not allowed: under protocol {self.kind!r} nodes wait for each other"
+            )
+        if attack.omniscient:
+            raise ScenarioError(
+                f"attack.omniscient: true is not allowed: under protocol {self.kind!r} attackers know what has been sent by the "
+                "time they send; choose false"
+            )
+        if isinstance(attack, LieCount):
+            raise ScenarioError(
+                f"attack.kind: {attack.kind!r} is not allowed: under protocol {self.kind!r} nobody tells how many samples there "
+                "are; choose a protocol with a server"
             )
 
     def run(self, lab: Lab) -> None:
@@ -89,6 +116,13 @@ class PeerToPeer(LocalTraining, abstract=True):
         path = lab.execution.path or paths.chosen(problem, plan, self.rounds * problem.n * each)
         with replace(lab.execution, path=path).trainer(problem, lambda: checkpoint(lab)) as trainer:
             Peers(lab, self, trainer).run()
+
+    def counted(self, at: Peers, node: int, number: int, others: list[int]) -> dict[int, float]:
+        """How much ``node`` would count each of ``others`` in round ``number`` if it heard all of them; what is left is its own.
+
+        All alike, if a protocol does not say otherwise.
+        """
+        return dict.fromkeys(others, 1 / (1 + len(others)))
 
     def rounds_to_agree(self, nodes: int) -> int:
         """After how many rounds without training nodes that all reach each other hold the same model."""

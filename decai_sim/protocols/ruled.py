@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from decai_sim.component import whole_share
@@ -62,11 +63,31 @@ class Ruled:
             try:
                 result = rule.explain(models[1:] if rule.peer else models - mine, context)
             except TooFewRowsError:
+                lab.pass_over(number)
                 return mine.clone()
             lab.judge(number, node, who if rule.peer else [node, *who], result, now)
             return result.value if rule.peer else mine + result.value
 
         return Made([own, *heard.values()], make)
+
+    @property
+    def can_be_tried(self) -> bool:
+        """Whether others can find out what the rule would make of updates: it needs no samples and no memory of a node."""
+        return self._rule.needs <= {"own", "round"}
+
+    def tried(self, updates: torch.Tensor, start: torch.Tensor, number: int) -> torch.Tensor:
+        """``(d,)`` what the rule makes of ``updates (n, d)`` in round ``number`` at a node whose own is the first of them.
+
+        Args:
+            updates: differences of models from ``start``.
+            start: ``(d,)``.
+            number: the round.
+        """
+        rule, rows = self._rule, len(updates) - self._rule.peer
+        context = Context(f=whole_share(self._at.lab.assumed_byzantine, rows), own=start + updates[0], round=number)
+        if rule.peer:
+            return rule(start + updates[1:], context) - start
+        return rule(updates, replace(context, own=None))
 
     def _losses(self, node: int, models: torch.Tensor) -> torch.Tensor:
         import torch

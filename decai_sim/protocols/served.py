@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from decai_sim.attacks.base import PeerAttack
 from decai_sim.component import whole_share
 from decai_sim.errors import ScenarioError
-from decai_sim.protocols.base import Lab
+from decai_sim.protocols.base import Lab, assumed_share
 from decai_sim.protocols.local_training import LocalTraining
 from decai_sim.world.world import SERVER
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
 
+    from decai_sim.attacks import Attack
     from decai_sim.defenses.base import Aggregation, Defense, Rule
     from decai_sim.learning.trainer import Trainer
     from decai_sim.learning.training import Plan
@@ -55,6 +57,16 @@ class Served(LocalTraining, abstract=True):
         """The number of rounds."""
         return self.rounds
 
+    def check(self, nodes: int, attack: Attack | None, defense: Rule | None) -> None:
+        """Refuse attacks among peers: under a server nobody would be told anything else, and it would look as if withstood."""
+        if isinstance(attack, PeerAttack):
+            raise ScenarioError(
+                f"attack.kind: {attack.kind!r} is not allowed: it is for nodes that send each other models, and protocol "
+                f"{self.kind!r} has a server; choose protocol 'dpsgd' or 'epidemic'"
+            )
+        if defense is not None:
+            self._refuse_shortage(nodes, attack, defense)
+
     def _asked(self, nodes: int) -> int:
         return max(1, whole_share(self.fraction, nodes))
 
@@ -76,6 +88,34 @@ class Served(LocalTraining, abstract=True):
                     f"defense.f: {step.f} of {step.kind} is not allowed: at most {rows} nodes reply a round, so at most "
                     f"{(rows - 1) // 2} may be assumed Byzantine"
                 )
+
+    def rows(self, nodes: int) -> int:
+        """How many updates a rule is given at most, of so many nodes."""
+        return self._asked(nodes)
+
+    def _refuse_shortage(self, nodes: int, attack: Attack | None, defense: Rule) -> None:
+        """Find out whether the rule has enough rows even if everybody replies: all rounds would be passed over.
+
+        Raises:
+            ScenarioError: some step of it has not.
+        """
+        rows, share = self.rows(nodes), assumed_share(attack, nodes)
+        f = whole_share(share, rows)
+        short = defense.falls_short(rows, f)
+        if short is None:
+            return
+        named = " >> ".join(step.kind for step in getattr(defense, "steps", (defense,)))
+        needs = f"{short.step.kind} needs {short.least} rows then and gets {short.rows}"
+        bearable = [less for less in range(f) if defense.falls_short(rows, less) is None]
+        if not bearable:
+            raise ScenarioError(
+                f"defense: {named} is not allowed: at most {rows} updates a round, {needs}; choose less f, or more nodes"
+            )
+        said = f"fraction: {share:g}" if attack is None or attack.nodes is None else f"nodes: {list(attack.nodes)}"
+        raise ScenarioError(
+            f"attack.{said} is not allowed with defense {named}: of {rows} updates a round {f} would be assumed Byzantine, "
+            f"{needs}; it bears at most {bearable[-1]}"
+        )
 
     def _serve(self, lab: Lab, plan: Plan, main: Callable[[Grid, ArrayRecord], None]) -> None:
         """Run ``main``, given the grid and the initial model, as a ``ServerApp``, and the nodes' ``ClientApp``."""
@@ -126,14 +166,19 @@ class Served(LocalTraining, abstract=True):
 
         own = ServerData(lab.clean, self.server_samples, plan) if {"server", "loss"} & rule.needs else None
 
-        def on_aggregation(number: int, who: list[int], result: Aggregation, flops: float) -> None:
+        def on_aggregation(
+            number: int, who: list[int], result: Aggregation, flops: float, staleness: list[int] | None = None
+        ) -> None:
             compute(flops)
-            lab.judge(number, SERVER, [apps.node_of(node) for node in who], result)
+            # Asked by a server that does not wait for them, they were in the round of the version that they were sent.
+            begun = None if staleness is None else [1 + len(lab.rounds) - age for age in staleness]
+            lab.judge(number, SERVER, [apps.node_of(node) for node in who], result, begun=begun)
 
         return {
             "own_data": own,
             "draws": lambda number: lab.streams.torch("defense", number),
             "on_aggregation": on_aggregation,
+            "on_passed_over": lambda: lab.pass_over(1 + len(lab.rounds)),
         }
 
     @staticmethod

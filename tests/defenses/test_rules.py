@@ -11,13 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decai_sim.component import kinds
 from decai_sim.defenses import (
     ARC,
     MDA,
     NNM,
     SMEA,
+    Bucketing,
+    Buffers,
     Bulyan,
     CenteredClipping,
+    Chain,
     ClippedClustering,
     Context,
     DnC,
@@ -36,6 +40,8 @@ from decai_sim.defenses import (
     TrimmedMean,
     Zeno,
 )
+from decai_sim.defenses.base import TooFewRowsError
+from decai_sim.testing import _told
 from tests.defenses.test_defenses import X4, X7, X, close, ids, normal
 
 # ---- values of the reference
@@ -341,3 +347,49 @@ def test_float64_rows_too_large_to_square_are_dropped() -> None:
         found = rule.explain(x)
         assert found.value.norm() < 100
         assert not found.kept[2]
+
+
+# ---- how many rows they need
+
+
+SERVERS = [kind for kind, one in kinds("defenses").items() if not getattr(one, "peer", False) and "steps" not in one.model_fields]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_rule_says_with_how_few_rows_it_works(kind: str) -> None:
+    for f in range(4):
+        rule: Any = kinds("defenses")[kind](f=f)  # type: ignore[call-arg]
+        for n in range(1, 18):
+            rows = normal(n, 3)
+            try:
+                rule(rows, _told(rows)())
+            except TooFewRowsError:
+                assert n < rule.least_rows(f), n
+            else:
+                assert n >= rule.least_rows(f), n
+
+
+def test_a_chain_falls_short_where_a_step_does() -> None:
+    chains: list[tuple[Rule, int, int]] = [
+        (Bucketing(s=2) >> Krum(), 3, 13),
+        (Bucketing(s=3) >> (NNM() >> Bulyan()), 1, 19),
+        (NNM(f=5) >> Median(), 0, 6),
+        (Chain(steps=(NNM(), TrimmedMean()), f=4), 0, 9),
+        (Bucketing(s=2) >> Chain(steps=(NNM(), TrimmedMean()), f=2), 0, 9),
+    ]
+    for chain, f, least in chains:
+        for n in range(1, 30):
+            rows, short = normal(n), chain.falls_short(n, f)
+            assert (short is None) == (n >= least), (chain, n)
+            if short is None:
+                chain(rows, Context(f=f))
+            else:
+                assert short.rows < short.least
+                with pytest.raises(TooFewRowsError):
+                    chain(rows, Context(f=f))
+    twice = NNM(f=1) >> Bucketing(s=2)
+    assert twice.falls_short(1, 0) is not None
+    assert twice.falls_short(2, 0) is None
+    found = (Buffers(buffers=3) >> Krum()).falls_short(50, 2)
+    assert found is not None
+    assert (found.step.kind, found.rows, found.least) == ("krum", 3, 5)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -265,6 +267,50 @@ def test_a_buffer_is_aggregated_by_any_rule_that_is_told_how_stale_its_rows_are(
     assert saved.verdicts.groupby("round").size().tolist() == [6] * 12
     with pytest.raises(ds.ScenarioError, match=r"defense\.f: 3 of krum is not allowed: at most 6"):
         run(protocol=fast, defense={"kind": "krum", "f": 3})
+
+
+@pytest.mark.parametrize(
+    ("when", "attacking"),
+    [
+        ({"from_round": 3}, [False, False, True, True, True, True]),
+        ({"until_round": 2}, [True, True, False, False, False, False]),
+        ({"every": 2}, [True, False, True, False, True, False]),
+    ],
+    ids=["sleepers", "until", "now and then"],
+)
+def test_detection_is_of_attacks_not_of_nodes(when: dict[str, Any], attacking: list[bool], tmp_path: Path) -> None:
+    attack = {"kind": "sign_flip", "scale": 8, "fraction": 0.2, **when}
+    one = run(attack=attack, defense="krum", protocol__rounds=6)
+    seen = one.verdicts
+    rounds = seen["round"].map(dict(enumerate(attacking, start=1)))
+    assert seen["attacks"].tolist() == (seen["byzantine"] & rounds).tolist()
+    found = one.detection()
+    assert (found["recall"], found["found"], found["time_to_detect_s"]) == (1, 1, 0)  # Krum falls for none of them
+    assert found["auc"] == 1
+    out = ~seen["kept"]
+    assert found["precision"] == pytest.approx((seen["attacks"] & out).sum() / out.sum())
+    assert found["false_alarms"] == pytest.approx(out[~seen["attacks"]].mean())
+    one.verdicts = seen.drop(columns="attacks")  # as earlier versions saved them
+    pd.testing.assert_frame_equal(ds.Run.load(one.save(tmp_path)).verdicts, seen)
+
+
+def test_detection_takes_honest_updates_of_sleepers_for_honest() -> None:
+    one = run(attack={"kind": "sign_flip", "scale": 8, "fraction": 0.2, "from_round": 99}, defense="krum")
+    assert one.verdicts["byzantine"].any()
+    assert not one.verdicts["attacks"].any()
+    found = one.detection()
+    assert found["precision"] == 0
+    assert found[["recall", "auc", "time_to_detect_s", "found"]].isna().all()
+
+
+def test_whoever_is_asked_before_sleepers_wake_is_honest_when_its_reply_comes() -> None:
+    attack = {"kind": "sign_flip", "scale": 8, "fraction": 0.4, "from_round": 4}
+    fast = {"kind": "fedbuff", "rounds": 8, "fraction": 0.9, "buffer": 3}
+    one = run(protocol=fast, attack=attack, defense="median")
+    seen = one.verdicts[one.verdicts["byzantine"]]
+    assert not seen.loc[seen["round"] < 4, "attacks"].any()
+    assert (~seen.loc[seen["round"] >= 4, "attacks"]).any()  # asked for an earlier model
+    assert seen["attacks"].any()
 
 
 def test_a_filter_takes_single_updates_or_not() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import decai_sim as ds
-from decai_sim.attacks import UpdateAttack, View
+from decai_sim.attacks import PeerAttack, UpdateAttack, View
 from decai_sim.component import _FAMILIES
 
 BASE = ds.Scenario(
@@ -104,6 +104,105 @@ def test_a_lie_about_degrees_changes_weights_alone() -> None:
     calm, lied = run(**hubs), run(**hubs, attack={"kind": "lying_weights", "fraction": 0.2, "by": "degree"})
     assert lied.trace_digest == calm.trace_digest
     assert not np.allclose(lied.model, calm.model)  # type: ignore[arg-type]
+
+
+WEIGHTS: dict[str, Any] = {
+    "metropolis": {"kind": "dpsgd"},
+    "uniform": {"kind": "dpsgd", "weights": "uniform"},
+    "of one's own": {"kind": "dpsgd", "edge_weights": [(0, 1, 0.5), (0, 2, 0.2), (0, 3, 0.1)]},
+    "epidemic": {"kind": "epidemic", "fanout": 3},
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_attackers_reckon_with_the_weights_of_the_protocol(kind: str) -> None:
+    told: list[tuple[list[float], float]] = []
+
+    class Reckoning(PeerAttack):
+        """Looks at the weights."""
+
+        def to_neighbour(
+            self, own: torch.Tensor, models: torch.Tensor, weights: torch.Tensor, attackers: float, generator: torch.Generator
+        ) -> torch.Tensor | None:
+            told.append((weights.tolist(), attackers))
+            return None
+
+    # Node 0 has four neighbours, the attacker 1 has two; the links between 2, 3, 4 and 5 make the degrees differ.
+    edges = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (2, 3), (3, 4), (4, 5)]
+    run(
+        nodes=6,
+        topology={"kind": "given", "edges": edges},
+        protocol={**WEIGHTS[kind], "rounds": 1},
+        attack={"kind": "reckoning", "nodes": [1]},
+        network="ideal",
+    )
+    about = {tuple(round(weight, 6) for weight in weights): attackers for weights, attackers in told}
+    if kind == "epidemic":  # who hears from h others counts each of them 1/(h + 1)
+        assert len(told) == 3
+        assert all(weights == pytest.approx([attackers] * len(weights)) for weights, attackers in told)
+        assert all(attackers == pytest.approx(1 / (2 + len(weights))) for weights, attackers in told)
+    elif kind == "metropolis":
+        assert about == {(0.2, 0.2, 0.2): pytest.approx(1 / 5), (0.25,): pytest.approx(1 / 3)}
+    elif kind == "uniform":
+        assert about == {(0.2, 0.2, 0.2): pytest.approx(1 / 5), (round(1 / 3, 6),): pytest.approx(1 / 3)}
+    else:  # node 5 counts nobody, so that nothing can be told it
+        assert about == {(0.2, 0.1, 0.0): 0.5}
+
+
+def test_liars_know_how_their_model_moved_and_try_the_rule() -> None:
+    class Spy(UpdateAttack):
+        """Sends what it has."""
+
+        def __call__(
+            self, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
+        ) -> torch.Tensor:
+            assert view is not None
+            assert view.own is not None
+            SEEN.append((len(honest), view))
+            return view.own.clone()
+
+    run(attack={"kind": "spy", "nodes": [3]}, defense="median")
+    moved = [view.previous for _, view in SEEN]
+    assert moved[0] is None
+    assert all(step is not None and float(step.norm()) > 0 for step in moved[1:])
+    assert SEEN[0][1].rule is not None
+    length = len(SEEN[0][1].own[0])  # type: ignore[index]
+    rows = torch.tensor([[1.0], [2.0], [9.0]]).expand(3, length)
+    torch.testing.assert_close(SEEN[0][1].rule(rows), rows[1], atol=1e-4, rtol=0)
+    SEEN.clear()
+    run(attack={"kind": "spy", "nodes": [3], "knows_rule": False}, defense="median", protocol__rounds=1)
+    run(attack={"kind": "spy", "nodes": [3]}, defense="ubar", protocol__rounds=1)  # it needs samples that others do not have
+    run(attack={"kind": "spy", "nodes": [3]}, protocol__rounds=1)
+    assert [view.rule for _, view in SEEN] == [None, None, None]
+    SEEN.clear()
+    run(attack={"kind": "spy", "nodes": [3]}, defense={"kind": "self_centered_clipping", "tau": 1e9}, protocol__rounds=1)
+    assert SEEN[0][1].rule is not None
+    torch.testing.assert_close(SEEN[0][1].rule(rows), rows.mean(dim=0), atol=1e-4, rtol=0)
+
+
+def test_a_free_rider_among_peers_sends_how_its_model_moved() -> None:
+    nothing, moved = (run(attack={"kind": "free_ride", "nodes": [3], "sends": sends}) for sends in ("nothing", "previous"))
+    assert not np.allclose(nothing.model, moved.model)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attack": {"kind": "ipm", "omniscient": True}}, r"attack.omniscient: true is not allowed: .*'dpsgd'.*; choose false"),
+        ({"attack": "lie_count"}, r"attack.kind: 'lie_count' is not allowed: .*'dpsgd'.*; choose a protocol with a server"),
+        ({"attack": "lying_weights", "protocol": "epidemic"}, r"attack.kind: 'lying_weights' is not allowed: .*'epidemic'"),
+        ({"attack": "lying_weights", "protocol__weights": "uniform"}, r"attack.kind: 'lying_weights' is not allowed: .*'dpsgd'"),
+        (
+            {"attack": "dissensus", "protocol": "federated"},
+            r"attack.kind: 'dissensus' is not allowed: .*'federated' has a server",
+        ),
+        ({"attack": "lying_weights", "protocol": "fedbuff"}, r"attack.kind: 'lying_weights' is not allowed: .*'fedbuff' has a"),
+        ({"attack": "dissensus", "protocol": "fedasync"}, r"attack.kind: 'dissensus' is not allowed: .*'fedasync' has a server"),
+    ],
+)
+def test_attacks_that_would_do_nothing_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ds.ScenarioError, match=said):
+        BASE.but(**changes).check()
 
 
 @pytest.mark.parametrize("protocol", ["sgp", "gossip_learning", "ad_psgd", "moshpit"])

@@ -104,6 +104,23 @@ def test_nodes_train_as_they_are_told(kind: str, fields: dict[str, Any]) -> None
             {"protocol__scaffold": True, "protocol__optimiser": "adam"},
             "protocol.scaffold: true is not allowed with this optimiser",
         ),
+        (
+            {
+                "defense": ["nnm", "bulyan"],
+                "attack": {"kind": "sign_flip", "nodes": [1, 2, 3, 4, 5, 6]},
+                "protocol__fraction": 1.0,
+            },
+            r"attack.nodes: \[1, 2, 3, 4, 5, 6\] is not allowed with defense nnm >> bulyan: of 20 updates a round 6 would be "
+            "assumed Byzantine, bulyan needs 27 rows then and gets 20; it bears at most 4",
+        ),
+        (
+            {"defense": {"kind": "multi_krum", "m": 11}},
+            "defense: multi_krum is not allowed: at most 10 updates a round, multi_krum needs 11 rows then and gets 10",
+        ),
+        (
+            {"protocol": {"kind": "fedbuff", "buffer": 5}, "defense": "krum", "attack": {"kind": "sign_flip", "fraction": 0.6}},
+            "attack.fraction: 0.6 is not allowed with defense krum: of 5 updates a round 3 would be assumed Byzantine",
+        ),
         ({"protocol__personal": ["9."]}, "personal: '9.' is not allowed: the model's parameters are 1.weight"),
     ],
 )

@@ -31,6 +31,13 @@ class OwnData(Protocol):
         ...
 
 
+OnAggregation = Callable[[int, list[int], Aggregation, float, list[int] | None], object]
+
+
+def _nothing(*of: object) -> None:
+    """What is done after an aggregation if nobody says."""
+
+
 @dataclass
 class Aggregator:
     """Applies a rule round after round, with what rules may need beside the rows.
@@ -40,14 +47,17 @@ class Aggregator:
         byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
         own_data: what the server knows from samples of its own; None: it has none.
         draws: from a round to where rules that draw draw from; None: they draw the same every round.
-        on_aggregation: called after each with the round, the senders' names, the result and what it cost, FLOPs.
+        on_aggregation: called after each with the round, the senders' names, the result, what it cost, FLOPs, and how many
+            versions old the rows are, if that is known.
+        on_passed_over: called when there are too few rows.
     """
 
     rule: Rule
     byzantine_fraction: float
     own_data: OwnData | None = None
     draws: Callable[[int], torch.Generator] | None = None
-    on_aggregation: Callable[[int, list[int], Aggregation, float], object] = lambda number, who, result, flops: None
+    on_aggregation: OnAggregation = _nothing
+    on_passed_over: Callable[[], object] = _nothing
     memory: dict[str, Any] = field(default_factory=dict)
     previous: torch.Tensor | None = None
 
@@ -98,8 +108,9 @@ class Aggregator:
             result = self.rule.explain(updates, context)
         except TooFewRowsError as error:
             warnings.warn(f"round {number} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2)
+            self.on_passed_over()
             return None
-        self.on_aggregation(number, who, result, self.rule.flops(len(updates), updates.shape[1], context.f))
+        self.on_aggregation(number, who, result, self.rule.flops(len(updates), updates.shape[1], context.f), staleness)
         self.previous = result.value
         return result.value
 
@@ -113,8 +124,9 @@ class RuleStrategy(CappedFedAvg):
         n_train: nodes asked each round.
         own_data: for rules that compare with what the server learns from samples of its own; None: it has none.
         draws: from a round to where rules that draw draw from; None: they draw the same every round.
-        on_aggregation: called after each aggregation with the round, the Flower ids of the senders, the result, and what it
-            cost, FLOPs.
+        on_aggregation: called after each aggregation with the round, the Flower ids of the senders, the result, what it cost,
+            FLOPs, and None.
+        on_passed_over: called when too few have replied.
         options: as for ``FedAvg``.
 
     Example:
@@ -130,11 +142,12 @@ class RuleStrategy(CappedFedAvg):
         n_train: int,
         own_data: OwnData | None = None,
         draws: Callable[[int], torch.Generator] | None = None,
-        on_aggregation: Callable[[int, list[int], Aggregation, float], object] = lambda number, who, result, flops: None,
+        on_aggregation: OnAggregation = _nothing,
+        on_passed_over: Callable[[], object] = _nothing,
         **options: Any,
     ) -> None:
         super().__init__(n_train, **options)
-        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation)
+        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation, on_passed_over)
         self._model: ArrayRecord | None = None
 
     @property
