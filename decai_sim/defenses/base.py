@@ -89,8 +89,8 @@ class Context:
     def stepped(self, step: Step, rows: torch.Tensor, done: Stepped) -> Context:
         """The context of what ``step`` made of ``rows``: a mixed row has the mixture of the counts and ages it is made of.
 
-        Rows keep their names where there are as many as before, and have none otherwise. Distances between averages of rows are
-        got from those between the rows, where these are known.
+        Rows have the names of those that they stand for, and none where they do not (see :meth:`Stepped.stands_for`). Distances
+        between averages of rows are got from those between the rows, where these are known.
         """
         matrix = done.matrix
         if matrix is None or not step.averages:
@@ -99,13 +99,17 @@ class Context:
         def mix(values: torch.Tensor | None) -> torch.Tensor | None:
             return None if values is None else matrix @ values.to(matrix)
 
-        same = matrix.shape[0] == matrix.shape[1]
+        places = done.stands_for()
+
+        def pick(values: torch.Tensor | None) -> torch.Tensor | None:
+            return None if values is None or places is None else values[places.to(values.device)]
+
         return replace(
             self,
             num_examples=mix(self.num_examples),
             staleness=mix(self.staleness),
-            who=self.who if same else None,
-            weights=self.weights if same else None,
+            who=pick(self.who),
+            weights=pick(self.weights),
             shared=pass_on(self.shared, rows, matrix, done.rows),
         )
 
@@ -189,11 +193,15 @@ class Defense(Component, family="defenses"):
             >>> Krum(f=2).flops(10, 1000) > Median().flops(10, 1000)
             True
         """
-        return (gram_flops(n, d) if self.distances else 0.0) + self.work(n, d, (f if self.f is None else self.f) or 0)
+        return (gram_flops(n, d) if self.compares(d) else 0.0) + self.work(n, d, (f if self.f is None else self.f) or 0)
 
     def work(self, n: int, d: int, f: int) -> float:
         """The part of :meth:`flops` beside distances; ``2nd``, those of a mean, if a component does not say otherwise."""
         return 2.0 * n * d
+
+    def compares(self, d: int) -> bool:
+        """Whether it looks at all distances between rows of ``d`` numbers: :attr:`distances`, if it does not say otherwise."""
+        return self.distances
 
     def given(self, context: Context | None) -> Context:
         """The context, if it has all that is needed.
@@ -322,6 +330,26 @@ class Stepped:
 
     rows: torch.Tensor
     matrix: torch.Tensor | None
+
+    def stands_for(self) -> torch.Tensor | None:
+        """``(n,)`` which row each of these is instead of; None where they are not one for each.
+
+        That many rows come out as went in does not say that they are in their places: a row stands for the one in its place if no
+        other has more part in it, or for the only one that it is made of.
+        """
+        import torch
+
+        matrix, n = self.matrix, len(self.rows)
+        if matrix is None:
+            return torch.arange(n, device=self.rows.device)
+        if matrix.shape != (n, n):
+            return None
+        parts = matrix.abs()
+        if bool((parts.diagonal() >= parts.amax(dim=1)).all()):
+            return torch.arange(n, device=matrix.device)
+        only = parts.argmax(dim=1)
+        alone = bool(((parts > 0).sum(dim=1) == 1).all())
+        return only if alone and len(only.unique()) == n else None
 
 
 class Step(Defense, abstract=True):

@@ -66,7 +66,7 @@ class Chain(Rule):
         steps: one or more, all but the last mixing steps, the last a rule; chains among them are flattened.
 
     ``explain`` speaks of the rows that came in: weights are carried back through the mixing; a row is kept if it is part of a
-    mixed row that the rule kept; scores are the rule's, of the mixed row in the same place.
+    mixed row that the rule kept; scores are the rule's, of the mixed row that stands for it.
 
     Example:
         >>> import torch
@@ -89,6 +89,8 @@ class Chain(Rule):
         return _configs(self.steps) if self.f is None else super().to_config()
 
     def explain(self, updates: torch.Tensor, context: Context | None = None) -> Aggregation:
+        import torch
+
         updates = self._rows(updates)
         context = context or Context()
         if self.f is not None:
@@ -112,7 +114,10 @@ class Chain(Rule):
             weights = None
         elif weights is not None:
             used = weights != 0
-        scores = result.scores if len(done.rows) == len(rows) else None
+        scores = None
+        if result.scores is not None and done.places is not None:
+            scores = torch.empty_like(result.scores)
+            scores[done.places.to(scores.device)] = result.scores
         result = Aggregation(result.value, weights, used, scores)
         return result if kept.all() else spread(result, kept)
 
@@ -214,27 +219,34 @@ class _Walked:
         came_from: ``(m, n)``, the product of the steps' matrices; None where no step had one. Steps without one leave rows in
             their places.
         linear: whether every step had one.
+        places: ``(n,)`` which of the rows each of these stands for; None where they are not one for each.
     """
 
     rows: torch.Tensor
     context: Context
     came_from: torch.Tensor | None
     linear: bool
+    places: torch.Tensor | None
 
 
 def _walk(steps: Sequence[Defense], rows: torch.Tensor, context: Context) -> _Walked:
     """Take all ``steps`` one after the other, each seeing the rows that the ones before it made."""
+    import torch
+
     product: torch.Tensor | None = None
     linear = True
+    places: torch.Tensor | None = torch.arange(len(rows), device=rows.device)
     for step in steps:
         assert isinstance(step, Step)
         done = step.step(rows, step.given(context))
         context = context.stepped(step, rows, done)
         rows = done.rows
+        stands_for = None if places is None else done.stands_for()
+        places = None if places is None or stands_for is None else places[stands_for.to(places.device)]
         linear &= done.matrix is not None
         if done.matrix is not None:
             product = done.matrix if product is None else done.matrix @ product
-    return _Walked(rows, context, product, linear)
+    return _Walked(rows, context, product, linear, places)
 
 
 def _needs(steps: Sequence[Defense]) -> frozenset[str]:
@@ -246,8 +258,8 @@ def _flops(steps: Sequence[Defense], n: int, d: int, f: int | None) -> float:
     for step in steps:
         whole = step.flops(n, d, f)
         # W G Wᵀ in place of a Gram matrix of its own.
-        total += whole - gram_flops(n, d) + 4.0 * n**3 if step.distances and known else whole
-        known = known or step.distances
+        total += whole - gram_flops(n, d) + 4.0 * n**3 if step.compares(d) and known else whole
+        known = known or step.compares(d)
         if isinstance(step, Step):
             n = step.rows_left(n)
             known = known and step.averages

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.defenses.base import Aggregation, Context, Rule, TooFewRowsError
-from decai_sim.defenses.distances import geometry
+from decai_sim.defenses.distances import geometry, gram_flops
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,8 @@ class DnC(Rule, kind="dnc"):
         out = round(self.c * self.minority_f(n, context))
         if out >= n:
             raise TooFewRowsError(f"dnc.c: {self.c:g} is not allowed with {n} rows: c·f is {out}, choose it below {n}")
-        generator = (context or Context()).draws()
+        context = context or Context()
+        generator = context.draws()
         scores = rows.new_zeros(n, dtype=torch.float64)
         votes = torch.zeros(n, dtype=torch.long, device=rows.device)
         for _ in range(self.iterations):
@@ -59,7 +60,7 @@ class DnC(Rule, kind="dnc"):
             if self.coordinates < d:
                 places = torch.randperm(d, generator=generator, device=generator.device)[: self.coordinates]
                 drawn = rows[:, places.to(rows.device)]
-            found = _projections(geometry(drawn).gram)
+            found = _projections(geometry(drawn, context if drawn is rows else None).gram)
             scores += found
             votes[found.argsort(stable=True)[: n - out]] += 1
         kept = votes == self.iterations
@@ -69,7 +70,12 @@ class DnC(Rule, kind="dnc"):
         return Aggregation(shares @ rows, shares, kept, scores)
 
     def work(self, n: int, d: int, f: int) -> float:
-        return 2.0 * n * d + self.iterations * (2.0 * n * n * min(d, self.coordinates) + 9.0 * n**3)
+        drawn = gram_flops(n, self.coordinates) if self.coordinates < d else 0.0
+        return 2.0 * n * d + self.iterations * (drawn + 9.0 * n**3)
+
+    def compares(self, d: int) -> bool:
+        """Only where there are no more coordinates than it draws: these then are those of the rows themselves."""
+        return d <= self.coordinates
 
 
 def _projections(gram: torch.Tensor) -> torch.Tensor:

@@ -219,6 +219,19 @@ def test_fools_gold_silences_sybils_and_needs_time() -> None:
     assert again.value.isfinite().all()
 
 
+def test_fools_gold_does_not_take_a_senders_two_rows_for_two_senders() -> None:
+    x, memory = 2 * normal(5, 40), dict[str, Any]()
+    who = torch.tensor([0, 1, 2, 3, 0])
+    found = FoolsGold().explain(x, Context(who=who, memory=memory))
+    alone = FoolsGold().explain(torch.cat([(x[:1] + x[4:]), x[1:4]]), Context(who=torch.arange(4), memory={}))
+    assert found.weights is not None
+    assert alone.weights is not None
+    assert found.kept.all()
+    # A sender's weight is spread over its rows.
+    assert torch.allclose(found.weights[[0, 4]], alone.weights[0].expand(2) / 2)
+    assert torch.allclose(found.weights[1:4], alone.weights[1:])
+
+
 def test_fools_gold_of_equal_rows_and_of_one() -> None:
     about = Context(who=torch.arange(2), memory={})
     assert FoolsGold()(torch.ones(2, 3), about).tolist() == [0, 0, 0]
