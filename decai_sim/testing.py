@@ -338,7 +338,11 @@ def _told(rows: torch.Tensor) -> Callable[[], Context]:
             weights=torch.full((n,), 1 / (n + 1)),
             server=middle.clone(),
             loss=lambda moved: (moved - middle.to(moved)).square().mean(dim=1),
+            senders=n,
+            senders_f=1,
+            moved=1.0,
             round=1,
+            rounds=10,
             memory={},
             generator=torch.Generator().manual_seed(5),
         )

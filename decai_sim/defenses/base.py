@@ -26,15 +26,19 @@ class Context:
         num_examples: ``(n,)`` sample counts of the rows; used only by rules that are asked to weigh by them.
         own: ``(d,)`` the aggregating node's own row (peer-to-peer rules).
         previous: ``(d,)`` the previous aggregate.
+        moved: how far the model went in its last step, whatever the rule's result was multiplied by; None: it has not moved.
         staleness: ``(n,)`` how many versions old each row is.
         dropped: how many rows were dropped as not finite on the way here; each is one of the ``f``.
         who: ``(n,)`` integer names of the senders, the same from one aggregation to the next.
+        senders: how many senders there are in all, whether rows of theirs are here or not.
+        senders_f: how many of all the senders are assumed Byzantine when a rule that judges senders does not say itself.
         weights: ``(n,)`` how much each row counts in the protocol's own average (peer-to-peer: the mixing weights); what is
             missing to 1 is the own row's.
         server: ``(d,)`` an update from the aggregator's own clean data, which trains as nodes do.
         loss: from rows ``(k, d)`` to the losses ``(k,)`` on the aggregator's own clean data of the model moved by each; a row of
             zeros gives the loss now.
         round: which aggregation it is, from 1.
+        rounds: how many there will be; None: nobody knows.
         memory: what rules keep from one aggregation to the next, by their kinds; None: nothing is kept.
         generator: where rules that draw draw from; None: they always draw the same.
         shared: what steps of one aggregation share, such as distances between rows.
@@ -44,13 +48,17 @@ class Context:
     num_examples: torch.Tensor | None = None
     own: torch.Tensor | None = None
     previous: torch.Tensor | None = None
+    moved: float | None = None
     staleness: torch.Tensor | None = None
     dropped: int = 0
     who: torch.Tensor | None = None
+    senders: int | None = None
+    senders_f: int | None = None
     weights: torch.Tensor | None = None
     server: torch.Tensor | None = None
     loss: Callable[[torch.Tensor], torch.Tensor] | None = None
     round: int | None = None
+    rounds: int | None = None
     memory: dict[str, Any] | None = None
     generator: torch.Generator | None = None
     shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -199,6 +207,14 @@ class Defense(Component, family="defenses"):
         """The part of :meth:`flops` beside distances; ``2nd``, those of a mean, if a component does not say otherwise."""
         return 2.0 * n * d
 
+    def tests(self, n: int, f: int | None = None) -> int:
+        """Of how many models it asks for the loss (``context.loss``) to aggregate ``n`` rows.
+
+        What a loss costs depends on whose samples it is of, so that :meth:`flops` is without. If a component that needs losses
+        does not say otherwise: of all rows, and of the model that they start from.
+        """
+        return n + 1 if "loss" in self.needs else 0
+
     def compares(self, d: int) -> bool:
         """Whether it looks at all distances between rows of ``d`` numbers: :attr:`distances`, if it does not say otherwise."""
         return self.distances
@@ -270,6 +286,8 @@ class Rule(Defense, abstract=True):
     """Whether rows with NaN or infinite entries are dropped first, each counting as one of the ``f``."""
     peer: ClassVar[bool] = False
     """Whether it is for a node among others: rows are its neighbours' models, its own is ``context.own``."""
+    dampens: ClassVar[bool] = False
+    """Whether it makes old rows count less itself (``context.staleness``), so that nobody need do so before."""
     rest: ClassVar[str | None] = None
     """The field of :class:`Context` that gets what an aggregation's weights lack to 1 (zeros where the field is None)."""
 

@@ -94,7 +94,7 @@ class Chain(Rule):
         updates = self._rows(updates)
         context = context or Context()
         if self.f is not None:
-            context = replace(context, f=self.f)
+            context = replace(context, f=self.f, senders_f=self.f)
         *steps, rule = self.steps
         assert isinstance(rule, Rule)
         if not steps:
@@ -137,6 +137,11 @@ class Chain(Rule):
         return self._rule.peer
 
     @property
+    def dampens(self) -> bool:  # type: ignore[override]
+        """Its rule's."""
+        return self._rule.dampens
+
+    @property
     def rest(self) -> str | None:  # type: ignore[override]
         """Its rule's."""
         return self._rule.rest
@@ -150,6 +155,10 @@ class Chain(Rule):
     def flops(self, n: int, d: int, f: int | None = None) -> float:
         """Those of its steps; distances that are known from before a step that averages are computed once."""
         return _flops(self.steps, n, d, f if self.f is None else self.f)
+
+    def tests(self, n: int, f: int | None = None) -> int:
+        """As many as its steps do."""
+        return _tests(self.steps, n, f if self.f is None else self.f)
 
 
 class MixingChain(Step, abstract=True):
@@ -208,6 +217,10 @@ class MixingChain(Step, abstract=True):
         """Those of its steps."""
         return _flops(self.steps, n, d, f)
 
+    def tests(self, n: int, f: int | None = None) -> int:
+        """As many as its steps do."""
+        return _tests(self.steps, n, f)
+
 
 @dataclass(frozen=True)
 class _Walked:
@@ -263,6 +276,15 @@ def _flops(steps: Sequence[Defense], n: int, d: int, f: int | None) -> float:
         if isinstance(step, Step):
             n = step.rows_left(n)
             known = known and step.averages
+    return total
+
+
+def _tests(steps: Sequence[Defense], n: int, f: int | None) -> int:
+    total = 0
+    for step in steps:
+        total += step.tests(n, f)
+        if isinstance(step, Step):
+            n = step.rows_left(n)
     return total
 
 

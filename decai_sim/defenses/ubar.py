@@ -68,5 +68,8 @@ class UBAR(PeerRule, kind="ubar"):
         return self.leaning(rows, own, weights, scores)
 
     def work(self, n: int, d: int, f: int) -> float:
-        # A forward pass takes about two operations a parameter and sample; of a hundred samples.
-        return 5.0 * n * d + 200.0 * (n - f + 1) * d
+        return 5.0 * n * d
+
+    def tests(self, n: int, f: int | None = None) -> int:
+        """Of the nearest neighbours, and of the own."""
+        return max(0, n - ((f if self.f is None else self.f) or 0)) + 1

@@ -58,12 +58,14 @@ class Served(LocalTraining, abstract=True):
     def _asked(self, nodes: int) -> int:
         return max(1, whole_share(self.fraction, nodes))
 
-    def _refuse_rule(self, defense: Rule, rows: int) -> None:
-        """Find out whether a server that aggregates at most so many ``rows`` can use a rule.
+    def _refuse_rule(self, defense: Rule, rows: int, nodes: int) -> None:
+        """Find out whether a server that aggregates at most so many ``rows``, sent by ``nodes``, can use a rule.
 
         Raises:
             ScenarioError: it is for nodes that have a model of their own, or its ``f`` is one that no round can satisfy.
         """
+        from decai_sim.defenses.filter import Filter
+
         steps: tuple[Defense, ...] = (defense, *getattr(defense, "steps", ()))
         for step in steps:
             if getattr(step, "peer", False):
@@ -71,7 +73,14 @@ class Served(LocalTraining, abstract=True):
                     f"defense.kind: {step.kind!r} is not allowed: it is for nodes that have a model of their own, and protocol "
                     f"{self.kind!r} has a server"
                 )
-            if step.f is not None and 2 * step.f >= rows:
+            if step.f is not None and isinstance(step, Filter):
+                # It judges senders, of which there are as many however few of them reply at once.
+                if 3 * step.f >= nodes:
+                    raise ScenarioError(
+                        f"defense.f: {step.f} of {step.kind} is not allowed: of {nodes} nodes at most {(nodes - 1) // 3} may be "
+                        "assumed Byzantine, so that 3f < n"
+                    )
+            elif step.f is not None and 2 * step.f >= rows:
                 raise ScenarioError(
                     f"defense.f: {step.f} of {step.kind} is not allowed: at most {rows} nodes reply a round, so at most "
                     f"{(rows - 1) // 2} may be assumed Byzantine"
@@ -134,6 +143,7 @@ class Served(LocalTraining, abstract=True):
             "own_data": own,
             "draws": lambda number: lab.streams.torch("defense", number),
             "on_aggregation": on_aggregation,
+            "senders": lab.world.n,
         }
 
     @staticmethod
