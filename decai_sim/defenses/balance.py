@@ -25,6 +25,9 @@ class BALANCE(PeerRule, kind="balance"):
     Assumes: rows that are whole models, not updates: what is near depends on ``|x|``. Models of honest nodes grow alike. ``f`` is
         not used.
     Deviations: none. Where nobody is taken the own model stays; ``t/T`` goes no higher than 1.
+    Breaks down: not by number: each aggregation moves the own model by at most ``(1 - α) γ e^(-κ t/T) |x|``, whoever the
+        neighbours are; that adds up from round to round.
+    Costs: ``O(nd)``: one distance to each neighbour, nothing shared.
 
     ``explain(...).scores`` are the distances over the largest that is taken.
 

@@ -60,6 +60,9 @@ class Chain(Rule):
     Source: Allouah et al., AISTATS 2023, Section 4 (``F ∘ NNM``); Karimireddy et al., ICLR 2022, Algorithm 1 (mixing first).
     Assumes: what its steps assume.
     Deviations: rows that are not finite are dropped once, before the first mixing step, also if the rule is not robust.
+    Breaks down: where its rule does, in the rows that reach it: averages of rows are Byzantine if one of them is.
+    Costs: those of its steps; distances that a step has made are shared with all after it as long as steps average, at ``O(n³)``
+        instead of ``O(n²d)``.
 
     Attributes:
         f: the ``f`` of those steps that do not say; None: as everywhere.
@@ -167,6 +170,8 @@ class MixingChain(Step, abstract=True):
     Source: ours; the product of the steps' matrices, where each has one.
     Assumes: what its steps assume.
     Deviations: none.
+    Breaks down: where the rule that comes after it does, in the rows that reach it.
+    Costs: those of its steps, which share distances as in a :class:`Chain`.
 
     Attributes:
         f: not used; each step has its own.

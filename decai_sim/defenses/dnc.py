@@ -24,6 +24,9 @@ class DnC(Rule, kind="dnc"):
     Assumes: at most ``f`` Byzantine rows, ``c·f < n``, who pull in a common direction; honest rows are alike.
     Deviations: where nobody was left in every time, the ``n - c·f`` who were left out least often are kept. Singular vectors come
         from the ``n × n`` Gram matrix.
+    Breaks down: with more than ``c·f`` rows; with fewer, where they stick out no more than honest rows do.
+    Costs: ``O(n²·min(d, coordinates) + n³)`` a draw, for the products of what is drawn and their singular vector. If no more
+        coordinates than that are there, the products are those that one aggregation makes once for all its steps.
 
     ``explain(...).scores`` are the squared projections, summed over the draws.
 

@@ -23,6 +23,9 @@ class FoolsGold(Rule):
     Assumes: honest senders' data differ, and Sybils' do not; names stay the same. Any number of Sybils; ``f`` is not used.
     Deviations: all coordinates count, not only indicative features; the result is the weighted mean ``Σ α_i x_i/Σ α_i``, where
         the paper adds up ``α_i x_i``; zeros if nobody has weight. A sender with several rows has one ``α``, for their mean.
+    Breaks down: with one: a sender like no other has full weight, however long its updates. Sybils that are made to differ,
+        by noise that cancels among them, are taken for honest.
+    Costs: ``O(n²d)`` for the products of the sums, which no other step can share; a row is kept for each sender.
 
     ``explain(...).scores`` are ``1 - α``.
 

@@ -23,6 +23,9 @@ class Momentum(Step):
     Deviations: kept by the aggregator, so that no sender can lie about it. A sender's first row is its momentum, as if it had
         always sent it: started from zeros, newcomers' rows would be ``1/(1 - β)`` times too short beside the others'. A row
         that is not finite leaves its sender's momentum as it was; of several rows of a sender each goes on from the one before.
+    Breaks down: where the rule after it does; what an attacker once sent counts on with ``β`` to the power of its rounds since.
+    Costs: ``O(nd)``; a row is kept for each sender. It does not average rows of one aggregation, so distances are made anew after
+        it.
 
     Attributes:
         beta: ``β``, what is kept of the past.

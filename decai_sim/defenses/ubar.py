@@ -25,6 +25,9 @@ class UBAR(PeerRule, kind="ubar"):
     Assumes: at least one honest neighbour; own data good enough to tell bad models (``context.loss``, of the rows as they are).
         Any number of attackers that ``f`` allows for.
     Deviations: the loss is on what the context has, where the paper draws one sample. A loss that is not a number is the worst.
+    Breaks down: with no honest neighbour among the ``n - f`` nearest: if none does as well as the own model, the best of them is
+        followed all the same.
+    Costs: ``O(nd)``, and ``n - f + 1`` losses on the own samples; nothing shared.
 
     ``explain(...).scores`` are how much worse than the own a neighbour's loss is; infinite for those too far away.
 

@@ -22,6 +22,8 @@ class Zeno(Rule):
     Assumes: an aggregator with some clean data (``context.loss``), and at least one honest row.
     Deviations: rows are updates, learning rate included, so ``ρ`` is the paper's over the learning rate squared. A loss that is
         not a number is the worst. Ties go to the lowest index.
+    Breaks down: with ``f + 1`` rows, as one of them is then always averaged, however bad its score.
+    Costs: ``O(nd)``, and ``n + 1`` losses on the aggregator's own samples; no distances.
 
     ``explain(...).scores`` are the scores above, negated: higher is worse.
 

@@ -34,7 +34,7 @@ class Served(LocalTraining, abstract=True):
         fraction: share of all nodes at work for a model; fewer if fewer are listed.
         deadline_s: longest the server waits for a node, virtual seconds.
         server_samples: how many clean samples the server has of its own, for rules that compare with what it learns from them;
-            drawn uniformly from all training samples.
+            drawn uniformly from all training samples. Its work on them takes virtual time.
     """
 
     uses_topology: ClassVar[bool] = False

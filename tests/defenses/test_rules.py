@@ -354,3 +354,40 @@ def test_float64_rows_too_large_to_square_are_dropped() -> None:
         found = rule.explain(x)
         assert found.value.norm() < 100
         assert not found.kept[2]
+
+
+# ---- where they break down, as their cards say
+
+
+@pytest.mark.parametrize(
+    ("rule", "too_many"),
+    [
+        (Mean(), 1),
+        (Median(), 6),
+        (GeometricMedian(), 6),
+        (TrimmedMean(f=2), 3),
+        (Meamed(f=2), 3),
+        (MDA(f=2), 3),
+        (SMEA(f=2), 3),
+        (DnC(f=2), 3),
+        (MultiKrum(f=2), 3),
+        (Krum(f=2), 6),
+        (NormClipping(), 6),
+        (ClippedClustering(), 6),
+        (ARC(f=2) >> Mean(), 4),
+        (NNM(f=2) >> Median(), 3),
+        (Zeno(f=2), 3),
+    ],
+    ids=ids,
+)
+def test_where_rules_break_down(rule: Rule, too_many: int) -> None:
+    honest = 1 + 0.1 * normal(11, 4)
+
+    def carried(attackers: int) -> float:
+        x = honest.clone()
+        x[:attackers] = -1e6
+        about = Context(loss=lambda rows: (rows - 1).square().sum(dim=1))
+        return float((rule(x, about) - 1).norm())
+
+    assert carried(too_many) > 1e4
+    assert carried(too_many - 1) < 10

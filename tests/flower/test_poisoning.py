@@ -390,8 +390,7 @@ def test_kardam_refuses_the_next_wild_one_too() -> None:
 def test_balance_under_a_protocol_takes_its_rounds() -> None:
     protocol = {"kind": "dpsgd", "rounds": 4}
     told, said, other = (
-        run(protocol=protocol, defense={"kind": "balance", "gamma": 1.2, **more})
-        for more in ({}, {"rounds": 4}, {"rounds": 100})
+        run(protocol=protocol, defense={"kind": "balance", "gamma": 1.2, **more}) for more in ({}, {"rounds": 4}, {"rounds": 100})
     )
     assert torch.equal(torch.as_tensor(told.model), torch.as_tensor(said.model))
     assert not torch.equal(torch.as_tensor(told.model), torch.as_tensor(other.model))
