@@ -286,7 +286,9 @@ def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
         with whole(results / _MODEL) as part:
             np.save(part, arrays.to_vector(model).numpy(), allow_pickle=False)
 
-    protocol, how = scenario.protocol, {}
+    protocol, how = scenario.protocol, dict[str, Any]()
+    if scenario.defense is not None:
+        how["senders"] = scenario.nodes
     if scenario.defense is not None and {"server", "loss"} & scenario.defense.needs:
         how["own_data"] = ServerData(problem, protocol.server_samples, protocol.plan())
     strategy = protocol.strategy(scenario.nodes, scenario.defense, **how)

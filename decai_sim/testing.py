@@ -63,6 +63,8 @@ __all__ = [
 ]
 
 _CARD = ("Source:", "Assumes:", "Deviations:", "Example:")
+# What one wants to know of a defense besides: how many attackers are too many, and what it takes.
+_CARD_OF = {"defenses": ("Breaks down:", "Costs:")}
 
 
 def _require(holds: Any, component: Component, message: str) -> None:
@@ -78,7 +80,7 @@ def _check_component(component: Component, restored: Any) -> None:
     doc = type(component).__doc__ or ""
     _require(bool(doc.strip()), component, "it has no docstring")
     if type(component).__module__.startswith("decai_sim."):
-        missing = [line for line in _CARD if line not in doc]
+        missing = [line for line in (*_CARD, *_CARD_OF.get(component.family, ())) if line not in doc]
         _require(not missing, component, f"its docstring lacks {', '.join(missing)}")
         _require(">>>" in doc, component, "its docstring has no runnable example")
     _require(restored == component, component, f"comes back from its config as {restored!r}")
@@ -338,7 +340,11 @@ def _told(rows: torch.Tensor) -> Callable[[], Context]:
             weights=torch.full((n,), 1 / (n + 1)),
             server=middle.clone(),
             loss=lambda moved: (moved - middle.to(moved)).square().mean(dim=1),
+            senders=n,
+            senders_f=1,
+            moved=1.0,
             round=1,
+            rounds=10,
             memory={},
             generator=torch.Generator().manual_seed(5),
         )

@@ -77,7 +77,8 @@ def test_churn_of_a_file_keeps_its_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cls", COMPONENTS, ids=lambda cls: f"{cls.family}-{cls.kind}")
 def test_component_has_a_card_and_examples(cls: type[Component]) -> None:
     card = inspect.cleandoc(cls.__doc__ or "")
-    where = [card.find(f"\n{line}") for line in ("Source:", "Assumes:", "Deviations:", "Example:")]
+    of_family = ("Breaks down:", "Costs:") if cls.family == "defenses" else ()
+    where = [card.find(f"\n{line}") for line in ("Source:", "Assumes:", "Deviations:", *of_family, "Example:")]
     assert -1 not in where, f"{cls.__name__} lacks part of its card"
     assert where == sorted(where)
     assert bool(cls.examples) != (cls in NEED_A_FILE | NEED_AN_OBJECT)
@@ -628,3 +629,14 @@ def test_wrong_protocols_are_found() -> None:
             return super().combined(at, node, own, near)
 
     assert "apart, after 40 rounds" in complaint(Halves())
+
+
+@pytest.mark.usefixtures("_registry")
+def test_a_defense_of_the_package_says_where_it_breaks_down_and_what_it_costs() -> None:
+    class Careless(ds.defenses.Median):
+        __doc__ = CARD
+
+    assert not Careless.__module__.startswith("decai_sim.")
+    testing.check(Careless())
+    Careless.__module__ = "decai_sim.defenses.careless"
+    assert "its docstring lacks Breaks down:, Costs:" in complaint(Careless())

@@ -26,15 +26,19 @@ class Context:
         num_examples: ``(n,)`` sample counts of the rows; used only by rules that are asked to weigh by them.
         own: ``(d,)`` the aggregating node's own row (peer-to-peer rules).
         previous: ``(d,)`` the previous aggregate.
+        moved: how far the model went in its last step, whatever the rule's result was multiplied by; None: it has not moved.
         staleness: ``(n,)`` how many versions old each row is.
         dropped: how many rows were dropped as not finite on the way here; each is one of the ``f``.
         who: ``(n,)`` integer names of the senders, the same from one aggregation to the next.
+        senders: how many senders there are in all, whether rows of theirs are here or not.
+        senders_f: how many of all the senders are assumed Byzantine when a rule that judges senders does not say itself.
         weights: ``(n,)`` how much each row counts in the protocol's own average (peer-to-peer: the mixing weights); what is
             missing to 1 is the own row's.
         server: ``(d,)`` an update from the aggregator's own clean data, which trains as nodes do.
         loss: from rows ``(k, d)`` to the losses ``(k,)`` on the aggregator's own clean data of the model moved by each; a row of
             zeros gives the loss now.
         round: which aggregation it is, from 1.
+        rounds: how many there will be; None: nobody knows.
         memory: what rules keep from one aggregation to the next, by their kinds; None: nothing is kept.
         generator: where rules that draw draw from; None: they always draw the same.
         shared: what steps of one aggregation share, such as distances between rows.
@@ -44,13 +48,17 @@ class Context:
     num_examples: torch.Tensor | None = None
     own: torch.Tensor | None = None
     previous: torch.Tensor | None = None
+    moved: float | None = None
     staleness: torch.Tensor | None = None
     dropped: int = 0
     who: torch.Tensor | None = None
+    senders: int | None = None
+    senders_f: int | None = None
     weights: torch.Tensor | None = None
     server: torch.Tensor | None = None
     loss: Callable[[torch.Tensor], torch.Tensor] | None = None
     round: int | None = None
+    rounds: int | None = None
     memory: dict[str, Any] | None = None
     generator: torch.Generator | None = None
     shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -89,8 +97,8 @@ class Context:
     def stepped(self, step: Step, rows: torch.Tensor, done: Stepped) -> Context:
         """The context of what ``step`` made of ``rows``: a mixed row has the mixture of the counts and ages it is made of.
 
-        Rows keep their names where there are as many as before, and have none otherwise. Distances between averages of rows are
-        got from those between the rows, where these are known.
+        Rows have the names of those that they stand for, and none where they do not (see :meth:`Stepped.stands_for`). Distances
+        between averages of rows are got from those between the rows, where these are known.
         """
         matrix = done.matrix
         if matrix is None or not step.averages:
@@ -99,13 +107,17 @@ class Context:
         def mix(values: torch.Tensor | None) -> torch.Tensor | None:
             return None if values is None else matrix @ values.to(matrix)
 
-        same = matrix.shape[0] == matrix.shape[1]
+        places = done.stands_for()
+
+        def pick(values: torch.Tensor | None) -> torch.Tensor | None:
+            return None if values is None or places is None else values[places.to(values.device)]
+
         return replace(
             self,
             num_examples=mix(self.num_examples),
             staleness=mix(self.staleness),
-            who=self.who if same else None,
-            weights=self.weights if same else None,
+            who=pick(self.who),
+            weights=pick(self.weights),
             shared=pass_on(self.shared, rows, matrix, done.rows),
         )
 
@@ -204,7 +216,7 @@ class Defense(Component, family="defenses"):
             >>> Krum(f=2).flops(10, 1000) > Median().flops(10, 1000)
             True
         """
-        return (gram_flops(n, d) if self.distances else 0.0) + self.work(n, d, (f if self.f is None else self.f) or 0)
+        return (gram_flops(n, d) if self.compares(d) else 0.0) + self.work(n, d, (f if self.f is None else self.f) or 0)
 
     def work(self, n: int, d: int, f: int) -> float:
         """The part of :meth:`flops` beside distances; ``2nd``, those of a mean, if a component does not say otherwise."""
@@ -234,6 +246,18 @@ class Defense(Component, family="defenses"):
         """
         least = self.least_rows(f if self.f is None else self.f)
         return Short(self, n, least) if n < least else None
+
+    def tests(self, n: int, f: int | None = None) -> int:
+        """Of how many models it asks for the loss (``context.loss``) to aggregate ``n`` rows.
+
+        What a loss costs depends on whose samples it is of, so that :meth:`flops` is without. If a component that needs losses
+        does not say otherwise: of all rows, and of the model that they start from.
+        """
+        return n + 1 if "loss" in self.needs else 0
+
+    def compares(self, d: int) -> bool:
+        """Whether it looks at all distances between rows of ``d`` numbers: :attr:`distances`, if it does not say otherwise."""
+        return self.distances
 
     def given(self, context: Context | None) -> Context:
         """The context, if it has all that is needed.
@@ -302,6 +326,8 @@ class Rule(Defense, abstract=True):
     """Whether rows with NaN or infinite entries are dropped first, each counting as one of the ``f``."""
     peer: ClassVar[bool] = False
     """Whether it is for a node among others: rows are its neighbours' models, its own is ``context.own``."""
+    dampens: ClassVar[bool] = False
+    """Whether it makes old rows count less itself (``context.staleness``), so that nobody need do so before."""
     rest: ClassVar[str | None] = None
     """The field of :class:`Context` that gets what an aggregation's weights lack to 1 (zeros where the field is None)."""
 
@@ -362,6 +388,26 @@ class Stepped:
 
     rows: torch.Tensor
     matrix: torch.Tensor | None
+
+    def stands_for(self) -> torch.Tensor | None:
+        """``(n,)`` which row each of these is instead of; None where they are not one for each.
+
+        That many rows come out as went in does not say that they are in their places: a row stands for the one in its place if no
+        other has more part in it, or for the only one that it is made of.
+        """
+        import torch
+
+        matrix, n = self.matrix, len(self.rows)
+        if matrix is None:
+            return torch.arange(n, device=self.rows.device)
+        if matrix.shape != (n, n):
+            return None
+        parts = matrix.abs()
+        if bool((parts.diagonal() >= parts.amax(dim=1)).all()):
+            return torch.arange(n, device=matrix.device)
+        only = parts.argmax(dim=1)
+        alone = bool(((parts > 0).sum(dim=1) == 1).all())
+        return only if alone and len(only.unique()) == n else None
 
 
 class Step(Defense, abstract=True):

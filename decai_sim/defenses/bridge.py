@@ -27,6 +27,10 @@ class BRIDGE(PeerRule, kind="bridge"):
         Section III (variants T, M, K, B); T after Yang and Bajwa, "ByRDiE", 2019.
     Assumes: at most ``f`` Byzantine neighbours; for T at least ``2f + 1`` neighbours, for B at least ``4f + 2``.
     Deviations: runs with ``2f`` neighbours too, when T keeps the own model.
+    Breaks down: ``T`` with ``f + 1`` neighbours on one side of the honest; ``M`` with half of all; ``K`` and ``B`` as Krum and
+        Bulyan of ``n + 1`` rows.
+    Costs: ``O(nd log n)`` for ``T`` and ``M``, which sort each coordinate; for ``K`` and ``B`` a Gram matrix of its own,
+        ``O(n²d)``, since the own model is one more row.
 
     Attributes:
         variant: which rule screens.

@@ -21,6 +21,10 @@ class Bucketing(Mixing):
     Assumes: few enough Byzantine rows: up to ``f`` of the ``⌈n/s⌉`` rows that come out are theirs in part, and the rule must
         bear so many.
     Deviations: none. The last bucket may be smaller.
+    Breaks down: where the rule after it does, each attacker being in one bucket: with ``b`` of them up to ``b`` of the ``⌈n/s⌉``
+        rows are theirs.
+    Costs: ``O(nd)``; distances known before it are passed on to the buckets, and ``n/s`` rows make those of the rule ``s²`` times
+        cheaper.
 
     Attributes:
         s: rows in a bucket; 1: no mixing.

@@ -20,6 +20,9 @@ class Buffers(Mixing):
     Assumes: senders whose names stay (``context.who``); fewer than half of the buffers hold a Byzantine sender, ``B > 2f``, and
         the rule that follows bears as many.
     Deviations: buffers with nothing in them are left out, where the paper waits until each has something.
+    Breaks down: where the rule after it does, with as many rows of theirs as buffers that hold a Byzantine sender: at worst one
+        for each, whatever it sends and how often.
+    Costs: ``O(nd)``; distances known before it are passed on to the buffers.
 
     Attributes:
         buffers: ``B``.

@@ -23,6 +23,9 @@ class Bulyan(Rule):
     Deviations: none: each pick is Krum's among the rows that are left, over ``max(1, n' - f - 2)`` neighbours of those ``n'``.
         Where few neighbours count, two rows that are each other's nearest tie: then the one with the lower sum over all rows that
         are left is picked, then the lower index. Flower picks all ``θ`` by their first scores.
+    Breaks down: with more than ``f`` rows how far it goes is not known; ``f`` can be no more than ``⌊(n - 3)/4⌋`` (Theorem 2).
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(n²(n - 2f))`` to pick;
+        ``O(nd log n)`` to sort each coordinate of those picked.
 
     ``explain(...).kept`` are the ``θ``; scores are those of the first pick.
 

@@ -22,6 +22,9 @@ class CenteredClipping(Rule):
     Assumes: the last aggregate is near the honest rows, as with worker momentum; ``f`` is not used. One attacker moves the
         result by at most ``τ/n`` an iteration, so any number moves it at most ``τ``.
     Deviations: starts from ``context.previous``, or from zeros in the first round. The default of ``tau`` is byzfl's.
+    Breaks down: not by number in one round: ``b`` attackers move the result by at most ``τ·b/n`` an iteration. As each starts
+        from the last, that adds up from round to round.
+    Costs: ``O(nd)`` an iteration; no distances between rows.
 
     Attributes:
         tau: ``τ``, in units of the rows.

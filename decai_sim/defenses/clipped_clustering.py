@@ -21,6 +21,10 @@ class ClippedClustering(Rule):
     Assumes: honest rows are a majority and point in like directions; ``f`` is not used.
     Deviations: norms of earlier rounds are known only with ``context.memory``. Of two halves as large, the one with the lowest
         index.
+    Breaks down: where attackers are the larger half by themselves: with ``n/2`` rows, which then also set the median norm. Those
+        in the half with honest rows move the mean of ``k`` by up to the median norm over ``k`` each.
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(n²)`` to cluster; all norms so far
+        are kept.
 
     Example:
         >>> import torch

@@ -22,6 +22,9 @@ class Clipping(Scaling):
         clipping before robust rules.
     Assumes: honest updates are not much longer than ``τ``.
     Deviations: none.
+    Breaks down: not by number: each of ``b`` attackers moves a mean of ``n`` rows that follows by up to ``τ/n``. Where their rows
+        point is theirs to choose.
+    Costs: ``O(nd)`` for the norms and the rows made shorter; no distances.
 
     Attributes:
         tau: ``τ``, in units of the rows.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from decai_sim.defenses.base import Aggregation, Context, Rule, TooFewRowsError
-from decai_sim.defenses.distances import geometry
+from decai_sim.defenses.distances import geometry, gram_flops
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,9 @@ class DnC(Rule, kind="dnc"):
     Assumes: at most ``f`` Byzantine rows, ``c·f < n``, who pull in a common direction; honest rows are alike.
     Deviations: where nobody was left in every time, the ``n - c·f`` who were left out least often are kept. Singular vectors come
         from the ``n × n`` Gram matrix.
+    Breaks down: with more than ``c·f`` rows; with fewer, where they stick out no more than honest rows do.
+    Costs: ``O(n²·min(d, coordinates) + n³)`` a draw, for the products of what is drawn and their singular vector. If no more
+        coordinates than that are there, the products are those that one aggregation makes once for all its steps.
 
     ``explain(...).scores`` are the squared projections, summed over the draws.
 
@@ -51,7 +54,8 @@ class DnC(Rule, kind="dnc"):
         out = round(self.c * self.minority_f(n, context))
         if out >= n:
             raise TooFewRowsError(f"dnc.c: {self.c:g} is not allowed with {n} rows: c·f is {out}, choose it below {n}")
-        generator = (context or Context()).draws()
+        context = context or Context()
+        generator = context.draws()
         scores = rows.new_zeros(n, dtype=torch.float64)
         votes = torch.zeros(n, dtype=torch.long, device=rows.device)
         for _ in range(self.iterations):
@@ -59,7 +63,7 @@ class DnC(Rule, kind="dnc"):
             if self.coordinates < d:
                 places = torch.randperm(d, generator=generator, device=generator.device)[: self.coordinates]
                 drawn = rows[:, places.to(rows.device)]
-            found = _projections(geometry(drawn).gram)
+            found = _projections(geometry(drawn, context if drawn is rows else None).gram)
             scores += found
             votes[found.argsort(stable=True)[: n - out]] += 1
         kept = votes == self.iterations
@@ -72,7 +76,12 @@ class DnC(Rule, kind="dnc"):
         return max(2 * f, round(self.c * f)) + 1
 
     def work(self, n: int, d: int, f: int) -> float:
-        return 2.0 * n * d + self.iterations * (2.0 * n * n * min(d, self.coordinates) + 9.0 * n**3)
+        drawn = gram_flops(n, self.coordinates) if self.coordinates < d else 0.0
+        return 2.0 * n * d + self.iterations * (drawn + 9.0 * n**3)
+
+    def compares(self, d: int) -> bool:
+        """Only where there are no more coordinates than it draws: these then are those of the rows themselves."""
+        return d <= self.coordinates
 
 
 def _projections(gram: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,8 @@ class DPClipping(Rule, kind="dp_clipping"):
     Assumes: an honest server that adds the noise; ``f`` is not used.
     Deviations: all rows weigh the same, and the mean is over the rows that arrived, not over how many were expected, so the
         paper's privacy accounting holds for rounds of fixed size alone. How much privacy is spent is not computed.
+    Breaks down: not by number: each attacker moves the result by up to ``S/n``, besides the noise.
+    Costs: ``O(nd)``; no distances.
 
     ``explain(...).scores`` are the norms.
 

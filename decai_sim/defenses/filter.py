@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Filter(Rule, abstract=True):
     """A rule that judges each update by itself, when it comes: base of those for asynchronous servers.
 
-    Of many rows it averages those it lets through. A filter of one's own defines :meth:`weigh`.
+    Of many rows it averages those it lets through. A filter of one's own defines :meth:`weigh`. Its ``f`` is of all senders, not
+    of the rows that happen to come together.
     """
 
     def accept(self, update: torch.Tensor, context: Context | None = None) -> float:
@@ -32,6 +33,15 @@ class Filter(Rule, abstract=True):
         context = self.given(context)
         rows = self._rows(update[None])
         return self.weigh(rows[0], context) if bool(rows.isfinite().all()) else 0.0
+
+    def assumed_f(self, context: Context | None) -> int:
+        """The number of senders to assume Byzantine: ``f``, or ``context.senders_f``; if nobody has said, that of the rows.
+
+        Rows that were dropped take nothing off it: their senders are still there.
+        """
+        if self.f is None and context is not None and context.senders_f is not None:
+            return context.senders_f
+        return super().assumed_f(context) if self.f is None else self.f
 
     def weigh(self, update: torch.Tensor, context: Context) -> float:
         """:meth:`accept` of a finite ``update (d,)``, all that is needed given; not negative."""

@@ -19,6 +19,9 @@ class FLTrust(Rule, kind="fltrust"):
     Assumes: a server with some clean data like the nodes', trained on as nodes train (``context.server``). Any number of
         attackers; ``f`` is not used.
     Deviations: none. Where nobody is trusted the result is zeros: the model stays.
+    Breaks down: not by number: the result is never longer than ``|x_0|``, and a row that points away from ``x_0`` has no part in
+        it. With clean data unlike the nodes', the honest are not trusted either.
+    Costs: ``O(nd)``, and a training on the server's own samples for each aggregation; no distances.
 
     ``explain(...).scores`` are 1 less the cosine. Weights are what each row is multiplied by, and need not sum to 1.
 

@@ -22,7 +22,10 @@ class FoolsGold(Rule):
     Source: Fung, Yoon and Beschastnikh, "The Limitations of Federated Learning in Sybil Settings", RAID 2020, Algorithm 1.
     Assumes: honest senders' data differ, and Sybils' do not; names stay the same. Any number of Sybils; ``f`` is not used.
     Deviations: all coordinates count, not only indicative features; the result is the weighted mean ``Σ α_i x_i/Σ α_i``, where
-        the paper adds up ``α_i x_i``; zeros if nobody has weight.
+        the paper adds up ``α_i x_i``; zeros if nobody has weight. A sender with several rows has one ``α``, for their mean.
+    Breaks down: with one: a sender like no other has full weight, however long its updates. Sybils that are made to differ,
+        by noise that cancels among them, are taken for honest.
+    Costs: ``O(n²d)`` for the products of the sums, which no other step can share; a row is kept for each sender.
 
     ``explain(...).scores`` are ``1 - α``.
 
@@ -48,14 +51,19 @@ class FoolsGold(Rule):
         names = context.who.tolist()
         for name, row in zip(names, rows, strict=True):
             sums[name] = sums[name] + row if name in sums else row.clone()
-        found = [sums[name] for name in names]
+        # Two rows of one sender are no two senders with one aim: they share one sum, and one weight.
+        senders = list(dict.fromkeys(names))
+        found = [sums[name] for name in senders]
 
         def block(start: int, stop: int) -> torch.Tensor:
             return torch.stack([one[start:stop] for one in found]).double()
 
-        weights = _weights(gram(block, *rows.shape), self.kappa)
+        per_sender = _weights(gram(block, len(senders), rows.shape[1]), self.kappa)
+        place = {name: number for number, name in enumerate(senders)}
+        of = torch.tensor([place[name] for name in names], device=per_sender.device)
+        weights, times = per_sender[of], torch.bincount(of)[of]
         kept = weights > 0
-        shares = (weights / weights.sum()).to(rows.dtype) if bool(kept.any()) else torch.zeros_like(rows[:, 0])
+        shares = (weights / times / per_sender.sum()).to(rows.dtype) if bool(kept.any()) else torch.zeros_like(rows[:, 0])
         return Aggregation(shares @ rows, shares, kept & (shares != 0), 1 - weights)
 
     def work(self, n: int, d: int, f: int) -> float:

@@ -21,10 +21,12 @@ class GeometricMedian(Rule):
 
     Source: Pillutla, Kakade and Harchaoui, "Robust Aggregation for Federated Learning", IEEE TSP 2022, Algorithm 2 (smoothed
         Weiszfeld), ``nu`` and ``iterations`` its ``ν`` and ``R``.
-    Assumes: fewer than half of the rows are Byzantine; ``f`` is not used. Breaks down when half of the rows are Byzantine.
+    Assumes: fewer than half of the rows are Byzantine; ``f`` is not used.
     Deviations: rows are not weighted by sample counts. Goes on until it has settled, where the paper takes a few steps.
         ``z`` is kept as shares of the rows, and the distances to it come from the Gram matrix: ``O(n²)`` a step however long
         the rows are. byzfl's is ``start="origin", iterations=3, nu=0.1``.
+    Breaks down: with half of the rows (Lopuhaä and Rousseeuw, Annals of Statistics 1991), once it has settled.
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; then ``O(n²)`` a step.
 
     ``explain(...).scores`` are the distances of the rows to the result.
 

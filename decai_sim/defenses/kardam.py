@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,18 +18,24 @@ if TYPE_CHECKING:
 class Kardam(Filter):
     """Takes an update if its sender's changes are no wilder than most others', and its turn is not too soon; old ones count less.
 
-    A sender's ``K`` is how far its update moved, over how far the model moved in between; taken if ``K`` is at most the
-    ``(n - f)/n`` quantile of all senders' last ``K``; then if among the last ``2f + 1`` taken no ``f`` senders hold more than
-    ``f``; and multiplied by ``e^(-ατ)``, ``τ`` its staleness.
+    A sender's ``K`` is how far its update moved, over how far the model moved in its last step; taken if ``K`` is at most the
+    ``(n - f)/n`` quantile of all senders' last ``K``; then if none of the last ``2f`` taken was its sender's; and multiplied by
+    ``e^(-ατ)``, ``τ`` its staleness.
 
     Source: Damaskinos et al., "Asynchronous Byzantine Machine Learning (the case of SGD)", ICML 2018, Section 3: Lipschitz
         filter, frequency filter, and staleness-aware dampening with an exponential ``Λ(τ)``.
-    Assumes: at most ``f`` of the senders are Byzantine, ``3f < n``; names that stay (``context.who``) and a memory. Without
-        ``f`` the frequency filter is off.
-    Deviations: the frequency filter is our reading of what it is to ensure, that among any ``2f + 1`` taken in a row most are
-        honest whoever the ``f`` are. How far the model moved is ``|context.previous|``, the last aggregate; a sender's first
-        update, and any before the model has moved, is let through by the Lipschitz filter, since it has no ``K``. ``n`` is how
-        many senders are known.
+    Assumes: at most ``f`` of all ``n`` senders are Byzantine, ``3f < n``, however many updates come together. In a run ``f`` is
+        ⌊attack.fraction·nodes⌋, but no more than ``⌊(n - 1)/3⌋``: with more there might be nobody left whose turn it is. Names
+        that stay (``context.who``) and a memory. With ``f = 0`` it refuses nobody.
+    Deviations: the frequency filter is to ensure that among any ``2f + 1`` taken in a row no ``f`` senders hold more than ``f``,
+        so that most are honest whoever the ``f`` are. That is so if and only if all are of different senders, which is asked
+        of the first few too: two of one among them, and nobody could ever follow. A sender's first update, and any before the
+        model has moved (``context.moved``), has no ``K`` and is let through by the Lipschitz filter. ``n`` is
+        ``context.senders``, or how many are known. Under ``fedasync`` and ``fedbuff`` the dampening stands in for theirs:
+        ``staleness_exponent`` has no part in it.
+    Breaks down: with more than ``f`` attackers. A first update is taken whatever it is, so that with ``f`` of them long ones can
+        do harm before they are refused; who sends the same each time has ``K = 0`` and is never found wild.
+    Costs: ``O(d)`` an update, and ``n log n`` for the quantile; one row is kept for each sender.
 
     Attributes:
         alpha: ``α``, how fast updates lose weight with their age.
@@ -46,26 +51,28 @@ class Kardam(Filter):
     symmetric: ClassVar[bool] = False  # who comes first is let through first
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"f": 1}, {"f": 0, "alpha": 0}, {})
 
+    dampens: ClassVar[bool] = True
+
     alpha: float = Field(default=0.2, ge=0)
 
     def weigh(self, update: torch.Tensor, context: Context) -> float:
         assert context.who is not None
         f = self.assumed_f(context)
+        if context.senders is not None:
+            f = min(f, (context.senders - 1) // 3)
         memory = context.kept_by(self.kind)
         last: dict[int, torch.Tensor] = memory.setdefault("last", {})
         wildness: dict[int, float] = memory.setdefault("wildness", {})
         taken: list[int] = memory.setdefault("taken", [])
         name = int(context.who.reshape(-1)[0])
-        before, moved = last.get(name), 0.0 if context.previous is None else float(context.previous.double().norm())
+        before, moved = last.get(name), context.moved or 0.0
         last[name] = update.clone()
         if before is not None and moved > 0:
             mine = wildness[name] = float((update.double() - before.double().to(update.device)).norm()) / moved
-            if mine > _quantile(sorted(wildness.values()), f, len(last)):
+            if mine > _quantile(sorted(wildness.values()), f, context.senders or len(last)):
                 return 0.0
-        if f > 0:
-            recent = [*taken[-2 * f :], name]
-            if len(recent) > 2 * f and sum(count for _, count in Counter(recent).most_common(f)) > f:
-                return 0.0
+        if name in taken[len(taken) - 2 * f :]:
+            return 0.0
         taken.append(name)
         del taken[: -(2 * f + 1)]
         age = 0.0 if context.staleness is None else float(context.staleness.reshape(-1)[0])

@@ -21,6 +21,9 @@ class Krum(Rule):
     Deviations: ``max(1, n - f - 2)`` neighbours, so that ``2f < n`` rows are enough to run, though not to be safe: with
         ``n = 2f + 1`` there are ``f - 1`` neighbours and ``f`` equal rows of the attackers win. Ties go to the lowest index.
         byzfl sums over ``n - f - 1`` others: its ``Krum(f + 1)`` is this ``Krum(f)``.
+    Breaks down: with ``n - f - 1`` equal rows, whose score is 0, or with half of all. Fewer can still be off by the order of
+        ``√d`` in one coordinate without standing out (El Mhamdi et al., ICML 2018).
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(n² log n)`` to sort distances.
 
     ``explain(...).scores`` are the scores above, in squared units of the rows, float64.
 

@@ -26,6 +26,8 @@ class LocalReputation(PeerRule):
     Assumes: most neighbours are honest, names stay (``context.who``), and a memory. ``f`` is not used. Who behaves at first and
         attacks later is believed for as long as good times outweigh bad ones.
     Deviations: outcomes are judged by distance, where the source leaves open who judges.
+    Breaks down: with half of the neighbours, who then set what is near.
+    Costs: ``O(nd)``: one distance to each neighbour, nothing shared; two numbers are kept for each.
 
     ``explain(...).scores`` are 1 less the reputation.
 

@@ -22,6 +22,9 @@ class MDA(Rule, kind="mda"):
     Assumes: at most ``f`` Byzantine rows, ``2f < n``, and few rows: it tries all ``C(n, f)`` subsets.
     Deviations: none. Subsets are often equally wide, as they share their two furthest rows: of these, the one whose squared
         distances sum to the least, then the one with the lowest indices.
+    Breaks down: with ``f + 1`` rows: no subset of ``n - f`` is without them.
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(C(n, f)·(n - f)²)`` for the
+        subsets, for which more than a few rows are refused.
 
     Example:
         >>> import torch

@@ -17,6 +17,8 @@ class Mean(Rule):
     Assumes: no Byzantine rows; one suffices to move the result anywhere. ``f`` is not used.
     Deviations: unweighted (``p_i = 1/n``) unless asked, since a sample count is the sender's own claim. If all counts are 0,
         nobody trained and the unweighted mean is taken. NaN and infinity pass through.
+    Breaks down: with one.
+    Costs: ``O(nd)``; what the work of others is compared with.
 
     Attributes:
         weighted: weigh rows by ``context.num_examples`` (samples).

@@ -24,6 +24,9 @@ class MultiKrum(Rule):
     Deviations: scores as in :class:`~decai_sim.defenses.Krum`, over ``max(1, n - f - 2)`` neighbours, where byzfl has
         ``n - f - 1`` and takes ``n - f`` rows. ``m`` is ``n - f`` if not given, so that all honest rows may count; the paper
         leaves it open. Flower weighs what it keeps by sample counts. Ties go to the lowest index.
+    Breaks down: with ``f + 1`` rows where ``m`` is ``n - f``, as one of them is then always averaged; with fewer as Krum, if
+        ``n - f - 1`` are equal.
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(n² log n)`` to sort distances.
 
     Attributes:
         m: how many are averaged; None: ``n - f``.

@@ -19,6 +19,9 @@ class NNM(Mixing, kind="nnm"):
     Assumes: at most ``f`` Byzantine rows, ``2f < n`` for the paper's guarantee (a rule that is (f, κ)-robust becomes
         (f, 8f/(n - f)·(1 + κ))-robust); helps where honest data differ, though not where they share nothing.
     Deviations: none. ``f < n`` is enough to run; ties go to the lowest index.
+    Breaks down: with ``f + 1`` rows, when all mixed rows hold one of theirs; before that where the rule after it does.
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(n²d)`` to mix, after which
+        distances are had for ``O(n³)``.
 
     Example:
         >>> import torch

@@ -22,6 +22,9 @@ class NormClipping(Rule):
     Assumes: attackers gain by long updates, as in model replacement; ``f`` is not used. Each attacker still moves the result by
         up to ``τ/n``.
     Deviations: without ``tau`` the threshold is the median of the norms, so that it needs no tuning.
+    Breaks down: without ``tau`` with half of the rows, who then set the median. With it not by number: each moves the result by
+        up to ``τ/n``.
+    Costs: ``O(nd)`` for the norms and the mean; no distances.
 
     ``explain(...).scores`` are the norms. With noise there are no weights.
 

@@ -25,6 +25,9 @@ class SelfCenteredClipping(PeerRule):
     Deviations: as nobody knows who is honest, the radius counts the nearest neighbours: the furthest are left out while their
         weights sum to no more than ``δ``. Without ``tau`` and ``delta``, ``δ`` is ``f`` times the largest weight. With ``δ = 0``
         nothing is clipped.
+    Breaks down: where Byzantine neighbours have more of the weight than ``δ`` and so set the radius. With ``tau`` not by number:
+        each moves the own model by up to ``w_i τ``.
+    Costs: ``O(nd)``: one distance to each neighbour, nothing shared.
 
     ``explain(...).scores`` are the distances to the own model.
 

@@ -25,6 +25,9 @@ class SignGuard(Rule):
     Deviations: the plain variant, without similarity to the last aggregate. The bandwidth of mean shift (flat kernel) is the
         mean distance within which a row has half of the others, which the paper leaves open. Where no row is in both, those of
         the cluster are taken.
+    Breaks down: where attackers are the largest cluster, with half of the rows or, if honest signs differ, fewer; how many is not
+        known. Kept rows are no longer than the median norm.
+    Costs: ``O(nd)`` for norms and signs, ``O(n²)`` a step of mean shift, of three numbers a row; no distances of whole rows.
 
     ``explain(...).scores`` are the norms over their median.
 

@@ -24,6 +24,9 @@ class SMEA(Rule, kind="smea"):
     Assumes: at most ``f`` Byzantine rows, ``2f < n``, and few rows: it tries all ``C(n, f)`` subsets.
     Deviations: none; eigenvalues are exact, from the Gram matrix, where byzfl takes one step of power iteration from a random
         vector. Ties go to the subset with the lowest indices.
+    Breaks down: with ``f + 1`` rows: no subset of ``n - f`` is without them.
+    Costs: the Gram matrix, ``O(n²d)``, which one aggregation makes once for all its steps; ``O(C(n, f)·(n - f)³)`` for the
+        subsets, for which more than a few rows are refused.
 
     Example:
         >>> import torch

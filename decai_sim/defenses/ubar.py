@@ -25,6 +25,9 @@ class UBAR(PeerRule, kind="ubar"):
     Assumes: at least one honest neighbour; own data good enough to tell bad models (``context.loss``, of the rows as they are).
         Any number of attackers that ``f`` allows for.
     Deviations: the loss is on what the context has, where the paper draws one sample. A loss that is not a number is the worst.
+    Breaks down: with no honest neighbour among the ``n - f`` nearest: if none does as well as the own model, the best of them is
+        followed all the same.
+    Costs: ``O(nd)``, and ``n - f + 1`` losses on the own samples; nothing shared.
 
     ``explain(...).scores`` are how much worse than the own a neighbour's loss is; infinite for those too far away.
 
@@ -68,5 +71,8 @@ class UBAR(PeerRule, kind="ubar"):
         return self.leaning(rows, own, weights, scores)
 
     def work(self, n: int, d: int, f: int) -> float:
-        # A forward pass takes about two operations a parameter and sample; of a hundred samples.
-        return 5.0 * n * d + 200.0 * (n - f + 1) * d
+        return 5.0 * n * d
+
+    def tests(self, n: int, f: int | None = None) -> int:
+        """Of the nearest neighbours, and of the own."""
+        return max(0, n - ((f if self.f is None else self.f) or 0)) + 1

@@ -22,6 +22,8 @@ class Zeno(Rule):
     Assumes: an aggregator with some clean data (``context.loss``), and at least one honest row.
     Deviations: rows are updates, learning rate included, so ``ρ`` is the paper's over the learning rate squared. A loss that is
         not a number is the worst. Ties go to the lowest index.
+    Breaks down: with ``f + 1`` rows, as one of them is then always averaged, however bad its score.
+    Costs: ``O(nd)``, and ``n + 1`` losses on the aggregator's own samples; no distances.
 
     ``explain(...).scores`` are the scores above, negated: higher is worse.
 
@@ -62,5 +64,4 @@ class Zeno(Rule):
         return f + 1
 
     def work(self, n: int, d: int, f: int) -> float:
-        # A forward pass takes about two operations a parameter and sample; of a hundred samples.
-        return 4.0 * n * d + 200.0 * (n + 1) * d
+        return 4.0 * n * d

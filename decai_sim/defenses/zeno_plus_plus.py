@@ -24,6 +24,8 @@ class ZenoPlusPlus(Filter):
         number of attackers; ``f`` is not used.
     Deviations: updates for gradients, so the learning rate ``γ`` is part of ``ρ``; ``ε`` is in units of ``|s|²``, so that neither
         depends on how long updates are.
+    Breaks down: not by number: what is taken is as long as the server's own update, and points in a like direction.
+    Costs: ``O(d)`` an update, and a training on the server's own samples for each that arrives.
 
     Attributes:
         rho: ``ρ``, what an update must gain for its length.

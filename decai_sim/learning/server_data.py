@@ -10,7 +10,7 @@ import torch
 
 from decai_sim.learning import evaluation
 from decai_sim.learning.cohort import train_together
-from decai_sim.learning.training import Plan
+from decai_sim.learning.training import Plan, work_flops
 
 if TYPE_CHECKING:
     from decai_sim.learning.problem import Problem
@@ -42,6 +42,16 @@ class ServerData:
         start = model.to(self._problem.device)
         together = train_together(self._problem, start[None], [(self._node, server_round)], self._plan)
         return (together.rows[0] - start).to(model)
+
+    @property
+    def update_flops(self) -> float:
+        """FLOPs of training on them once."""
+        return work_flops(self._problem, self._node, self._plan)
+
+    @property
+    def loss_flops(self) -> float:
+        """FLOPs of one model's loss on them."""
+        return float(self._problem.forward_flops) * len(self.index)
 
     def losses(self, model: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """``(k,)`` mean losses on them of the model ``(d,)`` moved by each of ``rows (k, d)``."""

@@ -54,7 +54,7 @@ class FedAsync(AsynchronousProtocol, kind="fedasync"):
         """It must be a filter: rows come one at a time."""
         from decai_sim.defenses import Filter
 
-        self._refuse_rule(defense, 1)
+        self._refuse_rule(defense, 1, nodes)
         if not isinstance(defense, Filter):
             raise ScenarioError(
                 f"defense: {defense.to_config()} is not allowed: protocol {self.kind!r} takes in one reply after the other, "

@@ -54,4 +54,4 @@ class FedBuff(AsynchronousProtocol, kind="fedbuff"):
 
     def check_rule(self, nodes: int, defense: Rule) -> None:
         """The buffer's updates are its rows."""
-        self._refuse_rule(defense, self.buffer)
+        self._refuse_rule(defense, self.buffer, nodes)

@@ -57,7 +57,7 @@ class Federated(Served):
         if self.scaffold and not (isinstance(self.optimiser, SGD) and self.optimiser.momentum == 0):
             raise ScenarioError("protocol.scaffold: true is not allowed with this optimiser: its steps are those of plain SGD")
         if defense is not None:
-            self._refuse_rule(defense, self._asked(nodes))
+            self._refuse_rule(defense, self._asked(nodes), nodes)
         super().check(nodes, attack, defense)
 
     def run(self, lab: Lab) -> None:

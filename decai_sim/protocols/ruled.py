@@ -44,7 +44,8 @@ class Ruled:
         memory = self._memory.setdefault(node, {})
         rows = len(who) + (not rule.peer)
         f = whole_share(lab.assumed_byzantine, rows)
-        at.owes(node, rule.flops(rows, lab.problem.layout.d, f))
+        loss_flops = float(lab.problem.forward_flops) * len(lab.problem.samples[node])
+        at.owes(node, rule.flops(rows, lab.problem.layout.d, f) + rule.tests(rows, f) * loss_flops)
 
         def make(models: torch.Tensor) -> torch.Tensor:
             import torch
@@ -57,6 +58,7 @@ class Ruled:
                 weights=models.new_tensor(weights if rule.peer else [max(0.0, 1 - sum(weights)), *weights]),
                 loss=lambda moved: self._losses(node, moved),
                 round=number,
+                rounds=at.protocol.total_rounds,
                 memory=memory,
                 generator=lab.streams.torch("defense", node, number),
             )

@@ -36,7 +36,7 @@ class Served(LocalTraining, abstract=True):
         fraction: share of all nodes at work for a model; fewer if fewer are listed.
         deadline_s: longest the server waits for a node, virtual seconds.
         server_samples: how many clean samples the server has of its own, for rules that compare with what it learns from them;
-            drawn uniformly from all training samples.
+            drawn uniformly from all training samples. Its work on them takes virtual time.
     """
 
     uses_topology: ClassVar[bool] = False
@@ -70,12 +70,14 @@ class Served(LocalTraining, abstract=True):
     def _asked(self, nodes: int) -> int:
         return max(1, whole_share(self.fraction, nodes))
 
-    def _refuse_rule(self, defense: Rule, rows: int) -> None:
-        """Find out whether a server that aggregates at most so many ``rows`` can use a rule.
+    def _refuse_rule(self, defense: Rule, rows: int, nodes: int) -> None:
+        """Find out whether a server that aggregates at most so many ``rows``, sent by ``nodes``, can use a rule.
 
         Raises:
             ScenarioError: it is for nodes that have a model of their own, or its ``f`` is one that no round can satisfy.
         """
+        from decai_sim.defenses.filter import Filter
+
         steps: tuple[Defense, ...] = (defense, *getattr(defense, "steps", ()))
         for step in steps:
             if getattr(step, "peer", False):
@@ -83,7 +85,14 @@ class Served(LocalTraining, abstract=True):
                     f"defense.kind: {step.kind!r} is not allowed: it is for nodes that have a model of their own, and protocol "
                     f"{self.kind!r} has a server"
                 )
-            if step.f is not None and 2 * step.f >= rows:
+            if step.f is not None and isinstance(step, Filter):
+                # It judges senders, of which there are as many however few of them reply at once.
+                if 3 * step.f >= nodes:
+                    raise ScenarioError(
+                        f"defense.f: {step.f} of {step.kind} is not allowed: of {nodes} nodes at most {(nodes - 1) // 3} may be "
+                        "assumed Byzantine, so that 3f < n"
+                    )
+            elif step.f is not None and 2 * step.f >= rows:
                 raise ScenarioError(
                     f"defense.f: {step.f} of {step.kind} is not allowed: at most {rows} nodes reply a round, so at most "
                     f"{(rows - 1) // 2} may be assumed Byzantine"
@@ -179,6 +188,7 @@ class Served(LocalTraining, abstract=True):
             "draws": lambda number: lab.streams.torch("defense", number),
             "on_aggregation": on_aggregation,
             "on_passed_over": lambda: lab.pass_over(1 + len(lab.rounds)),
+            "senders": lab.world.n,
         }
 
     @staticmethod

@@ -12,8 +12,10 @@ from decai_sim.component import kinds
 from decai_sim.defenses import (
     BALANCE,
     BRIDGE,
+    NNM,
     UBAR,
     Bulyan,
+    Chain,
     Context,
     Filter,
     Kardam,
@@ -23,6 +25,7 @@ from decai_sim.defenses import (
     PeerRule,
     Rule,
     SelfCenteredClipping,
+    Zeno,
     ZenoPlusPlus,
 )
 from tests.defenses.test_defenses import close, normal
@@ -31,7 +34,7 @@ OWN = torch.tensor([1.0, 1.0])
 
 
 def about(n: int, **more: Any) -> Context:
-    known: dict[str, Any] = {"own": OWN, "who": torch.arange(n), "memory": {}, "round": 1}
+    known: dict[str, Any] = {"own": OWN, "who": torch.arange(n), "memory": {}, "round": 1, "rounds": 100}
     known |= {"loss": lambda rows: (rows - 1).square().sum(dim=1)}
     return Context(**(known | more))
 
@@ -162,6 +165,30 @@ def test_balance_by_hand_and_ever_nearer() -> None:
     assert torch.equal(rule(x, about(3, round=99)), OWN)
 
 
+def test_balance_takes_the_protocols_number_of_rounds() -> None:
+    x = torch.tensor([[1.0, 1.4], [1.0, 1.2], [8.0, 8.0]])
+    said, told = BALANCE(rounds=10), BALANCE()
+    for number in (1, 5, 10):
+        assert torch.equal(said(x, about(3, round=number)), told(x, about(3, round=number, rounds=10)))
+    assert torch.equal(said(x, about(3, round=5, rounds=500)), said(x, about(3, round=5)))
+    with pytest.raises(ValueError, match=r"balance\.rounds: None is not allowed where nobody knows"):
+        told(x, about(3, rounds=None))
+
+
+def test_losses_are_counted() -> None:
+    losses: list[int] = []
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        losses.append(len(rows))
+        return rows.square().sum(dim=1)
+
+    for rule in (UBAR(f=2), UBAR(f=0), Zeno(f=2), Chain(steps=("bucketing", Zeno()), f=1), NNM(f=1) >> UBAR(f=2), Median()):
+        losses.clear()
+        rule(normal(10, 2), about(10, loss=loss))
+        assert sum(losses) == rule.tests(10), rule
+    assert UBAR().tests(10, 3) == 8
+
+
 def test_local_reputation_remembers() -> None:
     rule, memory = LocalReputation(forget=1.0), dict[str, Any]()
     good, bad = OWN + 0.1 * normal(5, 2), OWN + 0.1 * normal(5, 2)
@@ -204,7 +231,7 @@ def test_zeno_plus_plus_by_hand() -> None:
 
 
 def send(rule: Kardam, memory: dict[str, Any], name: int, value: float, **more: Any) -> float:
-    known: dict[str, Any] = {"previous": torch.tensor([1.0]), "who": torch.tensor([name]), "memory": memory}
+    known: dict[str, Any] = {"moved": 1.0, "who": torch.tensor([name]), "memory": memory}
     return rule.accept(torch.tensor([value]), Context(**(known | more)))
 
 
@@ -227,6 +254,21 @@ def test_kardam_lets_nobody_speak_too_often() -> None:
 
 def test_kardam_dampens_what_is_old() -> None:
     assert send(Kardam(f=0, alpha=0.5), {}, 0, 1.0, staleness=torch.tensor([3])) == pytest.approx(math.exp(-1.5))
+
+
+def test_the_f_of_kardam_is_of_all_senders_not_of_the_rows() -> None:
+    memory: dict[str, Any] = {}
+    about = {"f": 0, "senders": 5, "senders_f": 1}
+    for value in (1.0, 1.1):
+        assert [send(Kardam(alpha=0), memory, name, value, **about) for name in range(4)] == [1, 1, 1, 1]
+    assert [send(Kardam(alpha=0), memory, name, value, **about) for name, value in ((4, 1.0), (4, 50.0))] == [1, 0]
+    # Too soon: with f of the rows, which is 0 of a single one, nobody would be told so.
+    assert [send(Kardam(alpha=0), memory, name, 1.1, **about) for name in (0, 0)] == [1, 0]
+    chain = Chain(steps=("clipping", "kardam"), f=2)
+    assert chain.dampens
+    assert Kardam().assumed_f(Context(f=1, senders_f=3, dropped=1)) == 3
+    assert Kardam(f=2).assumed_f(Context(f=1, senders_f=3, dropped=1)) == 2
+    assert Kardam().assumed_f(Context(f=3, dropped=1)) == 2
 
 
 def test_a_filter_of_ones_own() -> None:

@@ -225,6 +225,19 @@ def test_fools_gold_silences_sybils_and_needs_time() -> None:
     assert again.value.isfinite().all()
 
 
+def test_fools_gold_does_not_take_a_senders_two_rows_for_two_senders() -> None:
+    x, memory = 2 * normal(5, 40), dict[str, Any]()
+    who = torch.tensor([0, 1, 2, 3, 0])
+    found = FoolsGold().explain(x, Context(who=who, memory=memory))
+    alone = FoolsGold().explain(torch.cat([(x[:1] + x[4:]), x[1:4]]), Context(who=torch.arange(4), memory={}))
+    assert found.weights is not None
+    assert alone.weights is not None
+    assert found.kept.all()
+    # A sender's weight is spread over its rows.
+    assert torch.allclose(found.weights[[0, 4]], alone.weights[0].expand(2) / 2)
+    assert torch.allclose(found.weights[1:4], alone.weights[1:])
+
+
 def test_fools_gold_of_equal_rows_and_of_one() -> None:
     about = Context(who=torch.arange(2), memory={})
     assert FoolsGold()(torch.ones(2, 3), about).tolist() == [0, 0, 0]
@@ -393,3 +406,40 @@ def test_a_chain_falls_short_where_a_step_does() -> None:
     found = (Buffers(buffers=3) >> Krum()).falls_short(50, 2)
     assert found is not None
     assert (found.step.kind, found.rows, found.least) == ("krum", 3, 5)
+
+
+# ---- where they break down, as their cards say
+
+
+@pytest.mark.parametrize(
+    ("rule", "too_many"),
+    [
+        (Mean(), 1),
+        (Median(), 6),
+        (GeometricMedian(), 6),
+        (TrimmedMean(f=2), 3),
+        (Meamed(f=2), 3),
+        (MDA(f=2), 3),
+        (SMEA(f=2), 3),
+        (DnC(f=2), 3),
+        (MultiKrum(f=2), 3),
+        (Krum(f=2), 6),
+        (NormClipping(), 6),
+        (ClippedClustering(), 6),
+        (ARC(f=2) >> Mean(), 4),
+        (NNM(f=2) >> Median(), 3),
+        (Zeno(f=2), 3),
+    ],
+    ids=ids,
+)
+def test_where_rules_break_down(rule: Rule, too_many: int) -> None:
+    honest = 1 + 0.1 * normal(11, 4)
+
+    def carried(attackers: int) -> float:
+        x = honest.clone()
+        x[:attackers] = -1e6
+        about = Context(loss=lambda rows: (rows - 1).square().sum(dim=1))
+        return float((rule(x, about) - 1).norm())
+
+    assert carried(too_many) > 1e4
+    assert carried(too_many - 1) < 10

@@ -15,10 +15,12 @@ from decai_sim.defenses import (
     Chain,
     Clipping,
     Context,
+    DnC,
     GeometricMedian,
     Krum,
     Mean,
     Median,
+    Mixing,
     MixingChain,
     Momentum,
     MultiKrum,
@@ -97,6 +99,16 @@ def test_momentum_of_a_row_that_is_not_finite_stays() -> None:
     Momentum()(torch.tensor([[1.0], [1.0]]), about)
     Momentum()(torch.tensor([[float("nan")], [2.0]]), about)
     assert close(Momentum()(torch.tensor([[1.0], [1.0]]), about), [[1.0], [1.09]])
+
+
+def test_momentum_of_a_sender_that_is_there_twice() -> None:
+    memory: dict[str, Any] = {}
+    rows, who = torch.tensor([[1.0], [10.0], [3.0], [-2.0], [5.0]]), torch.tensor([7, 2, 7, 3, 7])
+    step = Momentum(beta=0.5)
+    # 7: 1, then (1 + 3)/2, then (2 + 5)/2.
+    assert close(step(rows, Context(who=who, memory=memory)), [[1.0], [10.0], [2.0], [-2.0], [3.5]])
+    again = step(torch.tensor([[20.0], [0.0], [3.5], [4.5]]), Context(who=torch.tensor([2, 3, 7, 7]), memory=memory))
+    assert close(again, [[15.0], [-1.0], [3.5], [4.0]])
 
 
 def test_what_momentum_returns_is_not_its_memory() -> None:
@@ -184,6 +196,57 @@ def test_a_step_of_ones_own() -> None:
     assert torch.equal((Halve() >> Mean())(x), x.div(2).mean(dim=0))
 
 
+# ---- whom a row stands for
+
+
+class Turned(Mixing, abstract=True):
+    """The rows in another order: each goes one place down."""
+
+    def mixing(self, updates: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        return torch.eye(len(updates)).roll(1, dims=0)
+
+
+Turned.kind = "turned"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [Turned(), Bucketing(s=1), Buffers(buffers=100), Bucketing(s=1) >> NNM(f=0), Momentum(), NNM(f=1), Clipping(tau=100)],
+    ids=ids,
+)
+def test_scores_and_names_stay_with_their_rows_in_whatever_order_they_come_out(step: Step) -> None:
+    x = normal(7)
+    x[2] = 50.0
+    who = torch.tensor([9, 4, 8, 1, 7, 3, 2])
+    found = (step >> MultiKrum(f=1)).explain(x, Context(who=who, memory={}, generator=draws()))
+    assert found.scores is not None
+    if step != Bucketing(s=1) >> NNM(f=0):  # which makes all rows the same
+        assert int(found.scores.argmax()) == 2
+
+
+@pytest.mark.parametrize("step", [Turned(), Bucketing(s=1), Buffers(buffers=100)], ids=ids)
+def test_what_is_remembered_of_senders_is_theirs(step: Step) -> None:
+    x, who, memory = normal(7), torch.tensor([9, 4, 8, 1, 7, 3, 2]), dict[str, Any]()
+    (step >> Momentum() >> Mean())(x, Context(who=who, memory=memory, generator=draws()))
+    places = memory["momentum"]["places"]
+    for name, row in zip(who.tolist(), x, strict=True):
+        assert torch.equal(memory["momentum"]["rows"][places[name]], row)
+
+
+def test_rows_that_are_no_ones_have_no_names() -> None:
+    class Neighbours(Mixing, abstract=True):
+        def mixing(self, updates: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+            eye = torch.eye(len(updates))
+            return (eye.roll(1, dims=0) + eye.roll(2, dims=0)) / 2
+
+    Neighbours.kind = "neighbours"
+    x = normal(7)
+    assert Neighbours().step(x, None).stands_for() is None
+    assert (Neighbours() >> Krum(f=1)).explain(x).scores is None
+    with pytest.raises(ValueError, match=r"context\.who: None is not allowed with momentum"):
+        (Neighbours() >> Momentum() >> Mean())(x, Context(who=torch.arange(7), memory={}))
+
+
 # ---- distances, once
 
 
@@ -210,6 +273,17 @@ def test_one_gram_matrix_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == [12, 12]
     (NNM(f=2) >> Bucketing() >> Krum(f=1))(x)
     assert made == [12, 12, 12]
+
+
+def test_dnc_of_all_coordinates_uses_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = counted(monkeypatch)
+    x = normal(12)
+    chain = NNM(f=2) >> DnC(f=2, iterations=3)
+    value = chain(x)
+    assert made == [12]
+    assert torch.allclose(value, DnC(f=2, iterations=3)(NNM(f=2)(x)), atol=1e-6)
+    assert chain.flops(12, 9000) < (NNM(f=2) >> DnC(f=2, coordinates=8999)).flops(12, 9000)
+    assert DnC(f=2, iterations=2, coordinates=8).flops(12, 9000) < DnC(f=2).flops(12, 9000)
 
 
 def test_what_clipping_changes_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from flwr.app import Array, ArrayRecord, MetricRecord
 from torch import Tensor
 
 import decai_sim as ds
 from decai_sim.attacks import UpdateAttack, View
 from decai_sim.component import _FAMILIES
-from decai_sim.defenses import Context, Rule
+from decai_sim.defenses import UBAR, Context, Filter, FLTrust, Kardam, Rule, Zeno, ZenoPlusPlus
 from decai_sim.defenses.base import Aggregation
+from decai_sim.flower import arrays
+from decai_sim.flower.strategies.asynchronous import FedAsync, FedBuff, Reply
+from decai_sim.flower.strategies.rule import Aggregator
+from decai_sim.learning.problem import Problem
+from decai_sim.learning.server_data import ServerData
+from decai_sim.learning.training import Plan
+from decai_sim.protocols.peers import Peers
+from decai_sim.seeding import Streams
 
 BASE = ds.Scenario(
     nodes=10,
@@ -321,3 +330,113 @@ def test_a_filter_takes_single_updates_or_not() -> None:
     assert saved.detection()["recall"] > 0.9
     with pytest.raises(ds.ScenarioError, match="takes in one reply after the other"):
         run(protocol=single, defense="krum")
+
+
+def test_kardam_refuses_what_attackers_send_one_after_the_other() -> None:
+    single = {"kind": "fedasync", "rounds": 40, "fraction": 0.9, "evaluate_every": 40}
+    attack = {"kind": "gaussian", "fraction": 0.2}
+    lost, saved = run(protocol=single, attack=attack), run(protocol=single, attack=attack, defense="kardam")
+    assert saved.accuracy > lost.accuracy + 0.15
+    kept = saved.verdicts.groupby("byzantine")["kept"].mean()
+    assert kept[True] < 0.15 < kept[False]
+    assert saved.detection()["recall"] > 0.85
+    # Two of the ten nodes are what it assumes in any case.
+    said = run(protocol=single, attack=attack, defense={"kind": "kardam", "f": 2})
+    assert said.verdicts["node"].tolist() == saved.verdicts["node"].tolist()
+    for protocol in (single, "fedbuff", {"kind": "federated", "fraction": 1}):
+        with pytest.raises(ds.ScenarioError, match=r"defense\.f: 4 of kardam is not allowed: of 10 nodes at most 3"):
+            run(protocol=protocol, defense={"kind": "kardam", "f": 4})
+
+
+def test_kardam_does_not_wait_for_ever_where_more_than_a_third_attack() -> None:
+    single = {"kind": "fedasync", "rounds": 15, "fraction": 0.9, "evaluate_every": 15}
+    assert len(run(protocol=single, attack={"kind": "gaussian", "fraction": 0.5}, defense="kardam").rounds) == 15
+
+
+# -- what a server's own samples cost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "trainings", "losses"), [(FLTrust(), 1, 0), (ZenoPlusPlus(), 1, 0), (Zeno(f=1), 0, 6)])
+def test_a_servers_work_on_its_own_samples_takes_time(rule: Rule, trainings: int, losses: int) -> None:
+    problem = Problem(BASE.task, 10, Streams(2), "cpu")
+    own, charged = ServerData(problem, 50, Plan(epochs=2)), list[float]()
+    aggregator = Aggregator(rule, 0.2, own, on_aggregation=lambda number, who, result, flops: charged.append(flops))
+    model = problem.initial()
+    aggregator(torch.zeros(5, len(model)), list(range(5)), 1, model)
+    on_own = 50 * problem.forward_flops * (3 * 2 * trainings + losses)
+    assert on_own > 0
+    assert charged == [pytest.approx(rule.flops(5, len(model), 1) + on_own)]
+
+
+def test_a_nodes_losses_on_its_own_samples_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    owed: dict[int, float] = {}
+    monkeypatch.setattr(Peers, "owes", lambda self, node, flops: owed.setdefault(node, flops))
+    run(protocol={"kind": "dpsgd", "rounds": 1}, defense={"kind": "ubar", "f": 1})
+    problem, rule = Problem(BASE.task, 10, Streams(2), "cpu"), UBAR(f=1)
+    for node, flops in owed.items():
+        on_own = 2 * problem.forward_flops * len(problem.samples[node])  # of a neighbour, the other being too far away; its own
+        assert flops == pytest.approx(rule.flops(2, problem.layout.d) + on_own)
+
+
+# -- what strategies tell filters ---------------------------------------------------------------------------------------------
+
+
+class _Half(Filter, abstract=True):
+    """Takes half of what is positive."""
+
+    def weigh(self, update: Tensor, context: Context) -> float:
+        SEEN.append({"moved": context.moved, "senders": (context.senders, context.senders_f)})
+        return 0.5 if float(update.sum()) > 0 else 0.0
+
+
+_Half.kind = "half"
+
+
+class _Dampening(_Half, abstract=True):
+    dampens = True
+
+
+@pytest.mark.parametrize(("rule", "s"), [(_Half(), 0.5), (_Dampening(), 1.0)])
+def test_filters_know_how_far_the_model_went_and_are_left_to_dampen(rule: Filter, s: float) -> None:
+    def reply(value: float) -> Reply:
+        return Reply(1, record(0.0), record(value), 3, MetricRecord({"num-examples": 1}))
+
+    def record(*values: float) -> ArrayRecord:
+        return ArrayRecord({"w": Array(np.array(values, dtype=np.float32))})
+
+    one = FedAsync(1, mixing=0.5, aggregator=Aggregator(rule, 0.25, senders=10))
+    taken = [one.take_in(record(0.0), reply(value)) for value in (4.0, -1.0, 8.0, 1.0)]
+    assert taken[1] is None
+    assert [float(arrays.to_vector(found[0])) for found in taken if found] == [s, 2 * s, s / 4]
+    # What is refused moves nothing, and changes nothing of how far it has moved.
+    assert [seen["moved"] for seen in SEEN] == [None, s, s, 2 * s]
+    assert SEEN[0]["senders"] == (10, 2)
+    SEEN.clear()
+    many = FedBuff(1, buffer=2, server_lr=0.5, aggregator=Aggregator(rule, 0.25, senders=10))
+    for value in (4.0, 8.0, 1.0, 1.0):
+        found = many.take_in(record(0.0), reply(value))
+    assert found is not None
+    assert float(arrays.to_vector(found[0])) == 0.25 * s
+    assert [seen["moved"] for seen in SEEN] == [None, None, 1.5 * s, 1.5 * s]
+
+
+def test_kardam_refuses_the_next_wild_one_too() -> None:
+    one, said = Aggregator(Kardam(f=2, alpha=0), 0.0, senders=7), dict[tuple[int, float], bool]()
+    sent = [(name, value) for value in (1.0, 1.1) for name in range(7)]
+    for name, value in [*sent, (5, 50.0), (3, 50.0)]:
+        step = one(torch.tensor([[value]]), [name], 1, torch.zeros(1))
+        assert step is not None
+        one.stepped(0.1 * step)
+        said[name, value] = bool(step.any())
+    assert all(said[one] for one in sent)
+    assert not said[5, 50.0]
+    assert not said[3, 50.0]
+
+
+def test_balance_under_a_protocol_takes_its_rounds() -> None:
+    protocol = {"kind": "dpsgd", "rounds": 4}
+    told, said, other = (
+        run(protocol=protocol, defense={"kind": "balance", "gamma": 1.2, **more}) for more in ({}, {"rounds": 4}, {"rounds": 100})
+    )
+    assert torch.equal(torch.as_tensor(told.model), torch.as_tensor(said.model))
+    assert not torch.equal(torch.as_tensor(told.model), torch.as_tensor(other.model))

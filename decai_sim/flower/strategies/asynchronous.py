@@ -182,7 +182,8 @@ class FedAsync(Asynchronous):
         concurrency: how many nodes are at work at once.
         mixing: α, how far a fresh reply moves the model, in (0, 1].
         staleness: s; see :func:`constant`, :func:`polynomial` and :func:`hinge`.
-        aggregator: its rule, a filter of single updates, says how much of each is taken in; None: all.
+        aggregator: its rule, a filter of single updates, says how much of each is taken in; None: all. Where it makes stale ones
+            count less itself, s does not.
         options: as for :class:`Asynchronous`.
 
     Example:
@@ -206,7 +207,7 @@ class FedAsync(Asynchronous):
 
     def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]] | None:
         """Mix it in, as far as the filter lets it."""
-        alpha = self.mixing * self.staleness(reply.staleness)
+        alpha = self.mixing * (1.0 if _dampens(self.aggregator) else self.staleness(reply.staleness))
         if self.aggregator is not None:
             self._came += 1
             update = arrays.to_vector(reply.model) - arrays.to_vector(_like(reply.start, reply.model))
@@ -215,6 +216,7 @@ class FedAsync(Asynchronous):
             step = self.aggregator(update[None], [reply.node], self._came, now, counts, [reply.staleness])
             if step is None or not step.any():
                 return None
+            self.aggregator.stepped(alpha * step)
             return arrays.from_vector(now + alpha * step, reply.model), [reply]
         mixed = arrays.weighted_sum([model, reply.model], torch.tensor([1 - alpha, alpha]))
         return arrays.from_vector(mixed, reply.model), [reply]
@@ -233,7 +235,8 @@ class FedBuff(Asynchronous):
         buffer: K, how many replies make a new model.
         server_lr: η_g, the length of the server's step.
         staleness: s; see :func:`polynomial`.
-        aggregator: makes one step of the buffer's updates, each weighed by s(τ), instead of their mean; None: the mean.
+        aggregator: makes one step of the buffer's updates, each weighed by s(τ) unless its rule does so itself, instead of their
+            mean; None: the mean.
         options: as for :class:`Asynchronous`.
 
     Example:
@@ -276,11 +279,19 @@ class FedBuff(Asynchronous):
         ends = arrays.to_matrix([one.model for one in used])
         rows = ends.sub_(arrays.to_matrix([_like(one.start, like) for one in used]))
         ages = [one.staleness for one in used]
-        rows.mul_(torch.tensor([self.staleness(age) for age in ages]).to(rows)[:, None])
+        if not _dampens(aggregator):
+            rows.mul_(torch.tensor([self.staleness(age) for age in ages]).to(rows)[:, None])
         counts = [float(one.metrics[self.weighted_by_key]) for one in used]  # type: ignore[arg-type]
         self._made += 1
         step = aggregator(rows, [one.node for one in used], self._made, now.to(rows), counts, ages)
-        return None if step is None else (arrays.from_vector(now.to(step) + self.server_lr * step, like), used)
+        if step is None:
+            return None
+        aggregator.stepped(self.server_lr * step)
+        return arrays.from_vector(now.to(step) + self.server_lr * step, like), used
+
+
+def _dampens(aggregator: Aggregator | None) -> bool:
+    return aggregator is not None and aggregator.rule.dampens
 
 
 def _like(record: ArrayRecord, other: ArrayRecord) -> ArrayRecord:

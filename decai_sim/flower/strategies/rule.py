@@ -30,6 +30,16 @@ class OwnData(Protocol):
         """``(k,)`` losses of the model ``(d,)`` moved by each of ``rows (k, d)``."""
         ...
 
+    @property
+    def update_flops(self) -> float:
+        """FLOPs that :meth:`update` takes."""
+        ...
+
+    @property
+    def loss_flops(self) -> float:
+        """FLOPs that one of the :meth:`losses` takes."""
+        ...
+
 
 OnAggregation = Callable[[int, list[int], Aggregation, float, list[int] | None], object]
 
@@ -47,9 +57,10 @@ class Aggregator:
         byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
         own_data: what the server knows from samples of its own; None: it has none.
         draws: from a round to where rules that draw draw from; None: they draw the same every round.
-        on_aggregation: called after each with the round, the senders' names, the result, what it cost, FLOPs, and how many
-            versions old the rows are, if that is known.
+        on_aggregation: called after each with the round, the senders' names, the result, what it cost, FLOPs: the rule's work, and
+            that on samples of the server's own; and how many versions old the rows are, if that is known.
         on_passed_over: called when there are too few rows.
+        senders: how many senders there are in all, of which filters may assume that share Byzantine; None: nobody knows.
     """
 
     rule: Rule
@@ -58,8 +69,10 @@ class Aggregator:
     draws: Callable[[int], torch.Generator] | None = None
     on_aggregation: OnAggregation = _nothing
     on_passed_over: Callable[[], object] = _nothing
+    senders: int | None = None
     memory: dict[str, Any] = field(default_factory=dict)
     previous: torch.Tensor | None = None
+    moved: float | None = None
 
     def context(self, n: int, number: int, model: torch.Tensor | None = None) -> Context:
         """What is known of ``n`` rows of a round, whoever they are from."""
@@ -67,6 +80,9 @@ class Aggregator:
         return Context(
             f=whole_share(self.byzantine_fraction, n),
             previous=self.previous,
+            moved=self.moved,
+            senders=self.senders,
+            senders_f=None if self.senders is None else whole_share(self.byzantine_fraction, self.senders),
             round=number,
             memory=self.memory,
             generator=None if self.draws is None else self.draws(number),
@@ -110,9 +126,25 @@ class Aggregator:
             warnings.warn(f"round {number} is passed over, the model stays as it was: {error}", RuntimeWarning, stacklevel=2)
             self.on_passed_over()
             return None
-        self.on_aggregation(number, who, result, self.rule.flops(len(updates), updates.shape[1], context.f), staleness)
+        self.on_aggregation(number, who, result, self.flops(len(updates), updates.shape[1], context.f), staleness)
         self.previous = result.value
         return result.value
+
+    def flops(self, n: int, d: int, f: int | None) -> float:
+        """What aggregating ``n`` rows of ``d`` numbers costs the server, FLOPs."""
+        work = self.rule.flops(n, d, f)
+        if self.own_data is not None:
+            work += self.rule.tests(n, f) * self.own_data.loss_flops
+            work += self.own_data.update_flops if "server" in self.rule.needs else 0.0
+        return work
+
+    def stepped(self, step: torch.Tensor) -> None:
+        """Tell that the model has gone by ``step (d,)``, which strategies may make of another length than the result.
+
+        No step at all is none: how far the model has moved is what it was.
+        """
+        if bool(step.any()):
+            self.moved = float(step.double().norm())
 
 
 class RuleStrategy(CappedFedAvg):
@@ -127,6 +159,7 @@ class RuleStrategy(CappedFedAvg):
         on_aggregation: called after each aggregation with the round, the Flower ids of the senders, the result, what it cost,
             FLOPs, and None.
         on_passed_over: called when too few have replied.
+        senders: how many nodes there are in all; None: nobody knows.
         options: as for ``FedAvg``.
 
     Example:
@@ -144,10 +177,11 @@ class RuleStrategy(CappedFedAvg):
         draws: Callable[[int], torch.Generator] | None = None,
         on_aggregation: OnAggregation = _nothing,
         on_passed_over: Callable[[], object] = _nothing,
+        senders: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(n_train, **options)
-        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation, on_passed_over)
+        self.aggregator = Aggregator(rule, byzantine_fraction, own_data, draws, on_aggregation, on_passed_over, senders)
         self._model: ArrayRecord | None = None
 
     @property
@@ -176,4 +210,7 @@ class RuleStrategy(CappedFedAvg):
         examples = [float(next(iter(content.metric_records.values()))[self.weighted_by_key]) for content in contents]  # type: ignore[arg-type]
         who = [message.metadata.src_node_id for message in valid]
         step = self.aggregator(updates, who, server_round, start, examples)
-        return (None, None) if step is None else (arrays.from_vector(start + step, self._model), None)
+        if step is None:
+            return None, None
+        self.aggregator.stepped(step)
+        return arrays.from_vector(start + step, self._model), None
