@@ -407,7 +407,7 @@ class Stepped:
             return torch.arange(n, device=matrix.device)
         only = parts.argmax(dim=1)
         alone = bool(((parts > 0).sum(dim=1) == 1).all())
-        return only if alone and len(only.unique()) == n else None
+        return only if alone and len(set(only.tolist())) == n else None
 
 
 class Step(Defense, abstract=True):
