@@ -360,7 +360,7 @@ def test_kardam_does_not_wait_for_ever_where_more_than_a_third_attack() -> None:
 def test_a_servers_work_on_its_own_samples_takes_time(rule: Rule, trainings: int, losses: int) -> None:
     problem = Problem(BASE.task, 10, Streams(2), "cpu")
     own, charged = ServerData(problem, 50, Plan(epochs=2)), list[float]()
-    aggregator = Aggregator(rule, 0.2, own, on_aggregation=lambda number, who, result, flops: charged.append(flops))
+    aggregator = Aggregator(rule, 0.2, own, on_aggregation=lambda number, who, result, flops, staleness: charged.append(flops))
     model = problem.initial()
     aggregator(torch.zeros(5, len(model)), list(range(5)), 1, model)
     on_own = 50 * problem.forward_flops * (3 * 2 * trainings + losses)

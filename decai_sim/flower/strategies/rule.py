@@ -57,8 +57,8 @@ class Aggregator:
         byzantine_fraction: the rule's ``f``, where it does not say itself, is ⌊this share · rows received⌋.
         own_data: what the server knows from samples of its own; None: it has none.
         draws: from a round to where rules that draw draw from; None: they draw the same every round.
-        on_aggregation: called after each with the round, the senders' names, the result, what it cost, FLOPs: the rule's work, and
-            that on samples of the server's own; and how many versions old the rows are, if that is known.
+        on_aggregation: called after each with the round, the senders' names, the result, what it cost, FLOPs (the rule's work and
+            that on samples of the server's own), and how many versions old the rows are, if that is known.
         on_passed_over: called when there are too few rows.
         senders: how many senders there are in all, of which filters may assume that share Byzantine; None: nobody knows.
     """
