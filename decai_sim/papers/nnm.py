@@ -42,9 +42,9 @@ _FIGURES = f"{_ALLOUAH}: one class a node .87, .61, .26, .21; all alike .98"
 def nnm(profile: Profile) -> Iterator[Row]:
     """Accuracies under the worst of three attacks, for three ways to split the data.
 
-    Deviations: ByzFL's γ = 0.33, a third of each node's samples drawn from all and the others sorted by label, is a Dirichlet split
-    with α = 1 here; its digits are MNIST, here Fashion-MNIST or the small ones. In the smoke profile attackers who search for the
-    worst factor look 6 times a round, in the paper profile 20 times, the default.
+    Deviations: ByzFL's γ = 0.33, a third of each node's samples drawn from all and the others sorted by label, is a Dirichlet
+    split with α = 1 here; its digits are MNIST, here Fashion-MNIST or the small ones. In the smoke profile attackers who search
+    for the worst factor look 6 times a round, in the paper profile 20 times, the default.
     """
     if profile == "smoke":
         yield from nnm_rows(*SMOKE, HURRIED)
