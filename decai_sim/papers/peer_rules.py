@@ -25,7 +25,7 @@ class Size:
 
     Attributes:
         nodes: how many, of which a fifth attacks.
-        degree: neighbours of each.
+        degree: neighbours of each, more than two for each attacker.
         rounds: of training and averaging.
         task: its kind.
         seeds: of how many runs.
@@ -36,6 +36,11 @@ class Size:
     rounds: int = 20
     task: str = "digits"
     seeds: int = 1
+
+    @property
+    def attackers(self) -> int:
+        """How many attack; all of them may be neighbours of the same node."""
+        return self.nodes // 5
 
 
 SMOKE, PAPER = Size(), Size(nodes=20, degree=10, rounds=60, task="fashion_mnist", seeds=5)
@@ -77,11 +82,10 @@ def ubar(profile: Profile) -> Iterator[Row]:
     "that ruin plain averaging, and lose little without.",
 )
 def bridge(profile: Profile) -> Iterator[Row]:
-    """Mean accuracies of the honest nodes' own models."""
+    """Mean accuracies of the honest nodes' own models; the rule is told how many attack in all, as one node may have them all."""
     size = SMOKE if profile == "smoke" else PAPER
-    yield from peer_rows(
-        "BRIDGE-T", {"kind": "bridge", "f": size.degree // 4}, size, "Fang, Yang & Bajwa, TSIPN 2022, Section VI"
-    )
+    rule = {"kind": "bridge", "f": size.attackers}
+    yield from peer_rows("BRIDGE-T", rule, size, "Fang, Yang & Bajwa, TSIPN 2022, Section VI")
 
 
 def peer_rows(called: str, rule: Any, size: Size, source: str, attacks: Any = None) -> Iterator[Row]:
@@ -107,7 +111,7 @@ def scenario(seed: int, attack: dict[str, Any] | None = None, rule: Any = None, 
     """
     from decai_sim.scenario import Scenario
 
-    liars = list(range(size.nodes - size.nodes // 5, size.nodes))
+    liars = list(range(size.nodes - size.attackers, size.nodes))
     return Scenario.model_validate(
         {
             "nodes": size.nodes,

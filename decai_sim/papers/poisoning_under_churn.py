@@ -52,13 +52,15 @@ SMOKE, PAPER = Size(), Size(rounds=100, task="fashion_mnist", seeds=5)
     where="24 nodes, 6 of which attack; honest nodes go offline, or the server waits for nobody",
     statement="When a third of the nodes go offline, all of them honest, a trimmed mean that was told the share of attackers "
     "lets loud lies through; told their number it withstands them, and Krum does so either way. With half of the nodes gone, "
-    "rules that were told the number refuse to go on.",
+    "rules that were told the number refuse to go on. Where a server waits for nobody and late updates count less, Krum chooses "
+    "later ones than most; where they count as much and half of the nodes are far away, earlier ones.",
 )
 def poisoning_under_churn(profile: Profile) -> Iterator[Row]:
     """Accuracies by who is offline and what the rule is told, and how late the updates are that Krum chooses."""
     size = SMOKE if profile == "smoke" else PAPER
     yield from offline_rows(size)
     yield from late_rows(size)
+    yield from far_rows(size)
 
 
 def offline_rows(size: Size, attacks: dict[str, Any] | None = None, rules: dict[str, str] | None = None) -> Iterator[Row]:
@@ -93,13 +95,42 @@ def late_rows(size: Size, attacks: dict[str, Any] | None = None) -> Iterator[Row
     for name, attack in cases.items():
         waits = [settled(_run(offline(seed, attack, {"kind": "krum"}, 0, size)).rounds, 3) for seed in _seeds(size)]
         yield from measured(f"{name}, Krum, the server waits", waits)
+        chosen: dict[float, list[float]] = {}
         for exponent in EXPONENTS:
             runs = [_run(late(seed, attack, exponent, size)) for seed in _seeds(size)]
-            how = f"{name}, Krum, nobody waits, late updates count (1 + τ)^−{exponent:g}"
+            how = f"{name}, Krum, nobody waits, {_counting(exponent)}"
             yield from measured(how, [settled(one.rounds, 6) for one in runs])
             seen = [ages(one) for one in runs]
-            yield Row(f"{how}: age of all updates", middle([all_ for all_, _ in seen]), "models")
-            yield Row(f"{how}: age of those chosen", middle([chosen for _, chosen in seen]), "models")
+            every, chosen[exponent] = [all_ for all_, _ in seen], [kept for _, kept in seen]
+            yield Row(f"{how}: age of all updates", middle(every), "models")
+            yield Row(f"{how}: age of those chosen", middle(chosen[exponent]), "models")
+            if exponent:
+                yield ahead(f"{how}: those chosen are older than all by", chosen[exponent], every, 0.0, _OURS)
+        label = f"{name}, Krum, nobody waits: chosen are older if late updates count less, by"
+        yield ahead(label, chosen[EXPONENTS[1]], chosen[EXPONENTS[0]], 0.0, _OURS)
+
+
+def far_rows(size: Size) -> Iterator[Row]:
+    """Ages of what Krum chooses where half of the honest nodes are far away and nobody attacks, as in the notebook."""
+    from decai_sim.papers import churn_and_poison as elsewhere
+
+    of = elsewhere.Size(size.task, 32, size.rounds, size.seeds)
+    for exponent in EXPONENTS:
+        runs = [elsewhere.done(elsewhere.late(seed, "krum", exponent, of, from_round=10**6)) for seed in _seeds(size)]
+        how = f"half far away, Krum, nobody waits, {_counting(exponent)}"
+        yield from measured(how, [settled(one.rounds, 6) for one in runs])
+        seen = [elsewhere.ages(one) for one in runs]
+        every, chosen = ([float(age[which]) for age in seen] for which in ("seen", "kept"))
+        yield Row(f"{how}: age of all updates", middle(every), "models")
+        yield Row(f"{how}: age of those chosen", middle(chosen), "models")
+        if exponent:
+            yield ahead(f"{how}: those chosen are older than all by", chosen, every, 0.0, _OURS)
+        else:
+            yield ahead(f"{how}: those chosen are fresher than all by", every, chosen, 0.0, _OURS)
+
+
+def _counting(exponent: float) -> str:
+    return f"late updates count (1 + τ)^−{exponent:g}"
 
 
 def _seeds(size: Size) -> range:

@@ -106,13 +106,18 @@ def measured(name: str, values: list[float]) -> Iterator[Row]:
     yield from interval_rows(f"{name}: accuracy", values)
 
 
+def gained(more: list[float], less: list[float]) -> float:
+    """How far, seed by seed, ``more`` is above ``less`` in the median."""
+    return middle([a - b for a, b in zip(more, less, strict=True)])
+
+
 def ahead(name: str, more: list[float], less: list[float], margin: float, source: str) -> Row:
     """Met if, seed by seed, ``more`` is above ``less`` by over ``margin`` in the median."""
-    gain = middle([a - b for a, b in zip(more, less, strict=True)])
+    gain = gained(more, less)
     return Row(name, gain, "", f"> {margin:g}", gain > margin, source)
 
 
 def no_better(name: str, more: list[float], less: list[float], margin: float, source: str) -> Row:
     """Met if, seed by seed, ``more`` is above ``less`` by less than ``margin`` in the median: it does not help."""
-    gain = middle([a - b for a, b in zip(more, less, strict=True)])
+    gain = gained(more, less)
     return Row(name, gain, "", f"< {margin:g}", gain < margin, source)
