@@ -822,7 +822,8 @@ def _execute(
         stall.run = result
         raise stall
     if stall is not None:
-        warnings.warn(f"{STALLED} after {len(result.rounds)} rounds: {stall}", RuntimeWarning, stacklevel=3)
+        # Past the wrapper, to who called run.
+        warnings.warn(f"{STALLED} after {len(result.rounds)} rounds: {stall}", RuntimeWarning, stacklevel=4)
     if complete:
         _warn_of_adversaries_in_vain(result)
     return result
@@ -852,7 +853,7 @@ def _warn_of_adversaries_in_vain(run: Run) -> None:
     for number, adversary in enumerate(run.scenario.adversaries):
         missed = adversary.in_vain(kinds)
         if missed:
-            warnings.warn(f"adversaries.{number}.{missed}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"adversaries.{number}.{missed}", RuntimeWarning, stacklevel=5)
 
 
 def writable(folder: str | Path) -> Path:

@@ -78,3 +78,10 @@ def test_a_run_leaves_no_models_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stores
     assert [found() for found in stores] == [None] * len(stores)
     assert gc.get_freeze_count() == 0
+
+
+def test_warnings_point_at_who_called_run() -> None:
+    faults = [{"kind": "crash", "nodes": [-1], "at_s": 3}]  # the server, for good
+    with pytest.warns(RuntimeWarning) as told:
+        ds.run(ds.Scenario.model_validate({"nodes": 20, "faults": faults}), progress=False)
+    assert {warning.filename for warning in told} == {__file__}

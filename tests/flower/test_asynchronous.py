@@ -180,3 +180,23 @@ def test_of_more_nodes_than_are_wanted_the_first_count() -> None:
 def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("kind", "options"), [("fedasync", {}), ("fedbuff", {"buffer": 3})])
+def test_a_server_that_takes_nothing_in_gives_up(kind: str, options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.flower.strategies import asynchronous
+
+    monkeypatch.setattr(asynchronous, "_IN_VAIN", 3)
+    strategy = asynchronous.FedAsync if kind == "fedasync" else asynchronous.FedBuff
+    takes, versions = strategy.take_in, iter((True, True, False))
+
+    def take_in(self: Any, model: Any, reply: Any) -> Any:
+        made = takes(self, model, reply)
+        return made if made is not None and next(versions, False) else None
+
+    monkeypatch.setattr(strategy, "take_in", take_in)
+    scenario = ds.Scenario.model_validate({"nodes": 10, "protocol": {"kind": kind, "rounds": 5, "fraction": 0.2, **options}})
+    with pytest.warns(RuntimeWarning, match="after 2 rounds: none of the last 1. replies has made a new model: they are refused"):
+        run = ds.run(scenario, progress=False)
+    assert not run.complete
+    assert list(run.rounds["round"]) == [1, 2]

@@ -15,9 +15,13 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy.result import Result
 
+from decai_sim.errors import StalledError
 from decai_sim.flower import apps, arrays
 from decai_sim.flower.strategies.first_replies import poll
 from decai_sim.flower.strategies.rule import Aggregator
+
+_IN_VAIN = 100
+"""So many times as many replies as are under way or wanted may make no new model, before the server gives up."""
 
 Staleness = Callable[[int], float]
 """From by how many versions the server has moved on since a node was asked, to the weight of its reply."""
@@ -101,6 +105,9 @@ class Asynchronous(ABC):
         self.concurrency, self.deadline_s, self.weighted_by_key = concurrency, deadline_s, weighted_by_key
         self._draw: Any = draw or random
 
+    wanted = 1
+    """How many replies make a new model."""
+
     @abstractmethod
     def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]] | None:
         """Take in one reply; the next model and whose replies are in it, or None as long as there is none.
@@ -126,18 +133,26 @@ class Asynchronous(ABC):
             num_versions: how many new models there shall be.
             train_config: how nodes train; ``server-round`` is added: the version they start from, plus 1.
             on_version: called with every new model.
+
+        Raises:
+            StalledError: so many replies in a row have made no new model that none will.
         """
         log(INFO, "Starting %s: %d versions", type(self).__name__, num_versions)
         model, config = initial_arrays, dict(train_config or {})
         asked: dict[str, _Asked] = {}
         recently: list[int] = []
-        version, result = 0, Result()
+        version, in_vain, result = 0, 0, Result()
         while version < num_versions:
+            if in_vain > _IN_VAIN * (self.concurrency + self.wanted):
+                raise StalledError(
+                    f"none of the last {in_vain} replies has made a new model: they are refused, or hold no samples"
+                )
             recently += self._ask(grid, model, version, config, asked)
             for message in poll(grid, list(asked)):
                 what = asked.pop(message.metadata.reply_to_message_id, None)
                 if what is None or not message.has_content() or version == num_versions:
                     continue
+                in_vain += 1
                 metrics = next(iter(message.content.metric_records.values()))
                 if not metrics[self.weighted_by_key]:
                     continue  # it holds no samples
@@ -146,7 +161,7 @@ class Asynchronous(ABC):
                 if taken is None:
                     continue
                 model, used = taken
-                version += 1
+                version, in_vain = version + 1, 0
                 losses = [float(one.metrics.get("train-loss", float("nan"))) for one in used]  # type: ignore[arg-type]
                 result.arrays = model
                 result.train_metrics_clientapp[version] = MetricRecord({"train-loss": sum(losses) / len(losses)})
@@ -256,6 +271,7 @@ class FedBuff(Asynchronous):
         super().__init__(concurrency, **options)
         if buffer < 1:
             raise ValueError(f"buffer: {buffer} is not allowed: at least 1")
+        self.wanted = buffer
         self.buffer, self.server_lr, self.staleness = buffer, server_lr, staleness or polynomial()
         self.aggregator = aggregator
         self._waiting: list[Reply] = []
