@@ -81,7 +81,7 @@ def test_a_run_leaves_no_models_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_warnings_point_at_who_called_run() -> None:
-    faults = [{"kind": "crash", "nodes": [-1], "at_s": 3}]  # the server, for good
+    faults = [{"kind": "crash", "nodes": [-1]}]  # the server, for good
     with pytest.warns(RuntimeWarning) as told:
         ds.run(ds.Scenario.model_validate({"nodes": 20, "faults": faults}), progress=False)
     assert {warning.filename for warning in told} == {__file__}
