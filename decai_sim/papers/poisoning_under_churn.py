@@ -86,7 +86,7 @@ def offline_rows(size: Size, attacks: dict[str, Any] | None = None, rules: dict[
                 share = found["a third offline", "share"]
                 yield no_better(f"{label}: lost if told the share", found["nobody offline", "share"], share, 0.1, _OURS)
             half = found["half offline", "number"]
-            yield ahead(f"{name}, {called}, half offline: lost, as every round is passed over", all_there, half, 0.3, _OURS)
+            yield ahead(f"{name}, {called}, half offline: lost, as every later round is passed over", all_there, half, 0.3, _OURS)
 
 
 def late_rows(size: Size, attacks: dict[str, Any] | None = None) -> Iterator[Row]:

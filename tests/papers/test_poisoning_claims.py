@@ -12,6 +12,7 @@ import pytest
 from decai_sim.papers import (
     alie,
     bucketing,
+    churn_and_poison,
     clipped_gossip,
     fltrust,
     ipm,
@@ -199,7 +200,28 @@ def test_a_number_of_attackers_is_worth_more_than_a_share_when_honest_nodes_are_
     loud = {"sign flip": poisoning_under_churn.ATTACKS["sign flip"]}
     rows = by_name(poisoning_under_churn.offline_rows(size, loud, {"trimmed mean": "trimmed_mean"}))
     assert rows["sign flip, trimmed mean, a third offline: number ahead of share by"].value > 0
-    assert rows["sign flip, trimmed mean, half offline: lost, as every round is passed over"].meets
+    assert rows["sign flip, trimmed mean, half offline: lost, as every later round is passed over"].meets
+
+
+def test_how_old_what_krum_chooses_is_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = poisoning_under_churn.Size(rounds=12)
+    rows = by_name(poisoning_under_churn.far_rows(size))
+    assert [row.meets for row in rows.values() if row.meets is not None] == [True, True]
+    monkeypatch.setattr(churn_and_poison, "ages", lambda run: pd.Series({"seen": 2.0, "kept": 2.0}))
+    monkeypatch.setattr(poisoning_under_churn, "ages", lambda run: (2.0, 2.0))
+    size = poisoning_under_churn.Size(rounds=2)
+    loud = {"sign flip": poisoning_under_churn.ATTACKS["sign flip"]}
+    same = [*poisoning_under_churn.far_rows(size), *poisoning_under_churn.late_rows(size, loud)]
+    assert [row.meets for row in by_name(same).values() if row.meets is not None] == [False] * 6
+
+
+@pytest.mark.parametrize("size", [peer_rules.SMOKE, peer_rules.PAPER])
+def test_a_node_among_all_attackers_has_neighbours_enough(size: peer_rules.Size) -> None:
+    assert size.degree >= 2 * size.attackers + 1
+    attack = peer_rules.scenario(1, peer_rules.ATTACKS["noise"], None, size).attack
+    assert attack is not None
+    assert attack.nodes is not None
+    assert len(attack.nodes) == size.attackers
 
 
 def test_ages_by_hand() -> None:
