@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
+    from rich.console import Console
     from rich.table import Table
 
     from decai_sim.papers.claims import Claim
     from decai_sim.papers.rows import Row
+
+_WIDE = 140
+"""Characters of a line where there is no terminal to say."""
 
 app = typer.Typer(
     help="A laboratory for decentralized AI.", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
@@ -102,9 +106,7 @@ def run(
         rounds = [{key: _plain(value) for key, value in row.items()} for row in result.rounds.to_dict("records")]
         typer.echo(json.dumps({"run_id": result.run_id, "digest": result.trace_digest, "rounds": rounds}))
     else:
-        from rich.console import Console
-
-        console = Console()
+        console = _console()
         shown = result.rounds.drop(columns="run_id")
         console.print(_table(f"run {result.run_id}", shown.assign(accuracy=100 * shown["accuracy"])))
         console.print(repr(result), highlight=False, markup=False)
@@ -155,14 +157,12 @@ def sweep(
         rows = {"rows": _records(result.frame()), "table": _records(table)}
         typer.echo(json.dumps({"complete": result.complete, "folder": str(folder), **rows}))
     elif len(table):
-        from rich.console import Console
-
         shown = table.drop(columns=["lowest", "highest", *(["scenario"] if result.columns else [])])
         for name in ("accuracy", "low", "high", "coverage"):
             shown[name] *= 100
         shown = shown.rename(columns={"virtual_minutes": "virtual min", "gigabytes": "GB", "coverage": "% sure"})
         shown = shown.rename(columns={name: name.rpartition(".")[2] for name in _unlike(result.columns)})
-        Console().print(_table("Final test accuracy in %: medians over the seeds, between low and high", shown))
+        _console().print(_table("Final test accuracy in %: medians over the seeds, between low and high", shown))
         typer.echo(f"saved in {folder}")
     failures = [(f"{failure['label']}, seed {failure['seed']}", failure["error"]) for failure in result.failures]
     _end(failures, result.complete)
@@ -266,9 +266,7 @@ def robustness(
         rows = {"rows": _records(table.frame), "worst": _records(worst)}
         typer.echo(json.dumps({"complete": table.complete, "folder": str(folder), **rows}))
     elif len(worst):
-        from rich.console import Console
-
-        console = Console()
+        console = _console()
         shown = worst[["setting", "fraction", "defense"]].assign(
             **{"in peace": 100 * worst["clean_accuracy"], "worst": 100 * worst["accuracy"], "by": worst["by"]}
         )
@@ -325,10 +323,8 @@ def deploy(
         rounds = [{key: _plain(value) for key, value in row.items()} for row in result.rounds.to_dict("records")]
         typer.echo(json.dumps({"run_id": scenario.id, "complete": result.complete, "rounds": rounds}))
     else:
-        from rich.console import Console
-
         shown = result.rounds.drop(columns="run_id")
-        Console().print(_table(f"deployed {scenario.id} (seconds of real time)", shown.assign(accuracy=100 * shown["accuracy"])))
+        _console().print(_table(f"deployed {scenario.id} (seconds of real time)", shown.assign(accuracy=100 * shown["accuracy"])))
         typer.echo(f"saved in {folder}")
     if not result.complete:
         typer.echo("stopped early: what was measured until then is saved", err=True)
@@ -355,13 +351,12 @@ def list_(
     if as_json:
         typer.echo(json.dumps({"family": family, "rows": [{"kind": kind, "about": about} for kind, about in rows]}))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*(("family", "kinds") if family is None else ("kind", "about")), title=family or "families")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    _console().print(table)
 
 
 @app.command()
@@ -373,13 +368,11 @@ def demo(
     nodes: Annotated[int, typer.Option(min=10, help="Nodes.")] = 1000,
 ) -> None:
     """The quickstart experiment: what an attack costs 1,000 nodes, what a defense buys back, and the subtler attacks."""
-    from rich.console import Console
-
     from decai_sim.papers import quickstart
     from decai_sim.runs import writable
     from decai_sim.sweeps import compare
 
-    console = Console()
+    console = _console()
     began = time.perf_counter()
     base = quickstart.scenario().but(protocol__rounds=rounds, nodes=nodes)
     writable(out)
@@ -482,11 +475,9 @@ def _measured(
     chosen: Sequence[Any], rows_of: Callable[[Any], list[Row]], title: Callable[[Any], str], as_json: bool
 ) -> list[Row]:
     """Measure one after the other, and print each as soon as it is done, or all as JSON."""
-    from rich.console import Console
-
     from decai_sim.papers.rows import machine, report
 
-    console = Console()
+    console = _console()
     rows: list[Row] = []
     for one in chosen:
         if as_json:
@@ -511,13 +502,12 @@ def _measured(
 
 
 def _list_claims(claims: Iterable[Claim]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("claim", "statement", "paper", title="claims", show_lines=True)
     for one in claims:
         table.add_row(one.name, one.statement, f"{one.paper}: {one.where}")
-    Console().print(table)
+    _console().print(table)
 
 
 def _rows_table(title: str, rows: Sequence[Row], prefix: str) -> Table:
@@ -542,6 +532,13 @@ def lab(context: typer.Context) -> None:
         raise DecaiError(f"lab: {start} is missing: the notebooks come with a checkout of the project")
     command = [sys.executable, "-m", "jupyterlab", str(start), f"--ServerApp.root_dir={notebooks}", *context.args]
     os.execv(sys.executable, command)  # JupyterLab takes over: Ctrl-C is its own to handle
+
+
+def _console() -> Console:
+    """Where tables are printed; into files and pipes as wide as they need, for nobody can widen those."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 
 
 def _table(title: str, frame: pd.DataFrame) -> Table:

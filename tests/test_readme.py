@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import decai_sim as ds
+from decai_sim import robustness_table
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,3 +63,7 @@ def test_what_the_poisoning_lab_names_is_there() -> None:
         named = set(re.findall(r"`(\w+)`", found[1]))
         ours = {name for name, cls in ds.kinds("defenses").items() if cls.__module__.startswith("decai_sim.")}
         assert named == {name for name in ours if issubclass(ds.kinds("defenses")[name], base)}
+    rows = re.findall(r"^\| (\w[\w >]*?) \| [\d.]+, ", section, flags=re.MULTILINE)
+    assert rows == [*robustness_table.DEFENSES]
+    count = (1 + len(robustness_table.ATTACKS)) * len(robustness_table.DEFENSES) * len(robustness_table.SETTINGS)
+    assert f"{count} runs" in section
