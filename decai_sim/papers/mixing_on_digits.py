@@ -31,7 +31,7 @@ NOT_YET = {("ALIE", "median", "bucketing")}
     "al., 'Fixing by mixing' (AISTATS 2023)",
     where="Section 6 and Section 5, at the scale of handwritten digits: 25 nodes, 5 attackers, labels sorted, momentum 0.9",
     statement="With labels sorted over nodes, mixing rows before a robust rule sees them takes it farther, under ALIE, IPM and "
-    "mimicry. Here two of seven cases are open, as the seed decides: bucketing before Krum under ALIE, and NNM before the "
+    "mimicry. Here two of eight cases are open, as the seed decides: bucketing before Krum under ALIE, and NNM before the "
     "geometric median under IPM.",
 )
 def mixing_on_digits(profile: Profile) -> Iterator[Row]:
