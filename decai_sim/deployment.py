@@ -31,6 +31,7 @@ MOST_NODES = 64
 """More SuperNodes than this are not started on one machine: each is a few processes, and its client loads PyTorch."""
 _COLUMNS = (
     *("round", "t_s", "accuracy", "loss", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "attack_success"),
+    "passed_over",
 )
 _JOBS = ("node", "t_start_s", "t_end_s", "waited_s")
 _ROUNDS, _MODEL = "rounds.jsonl", "model.npy"
@@ -273,14 +274,19 @@ def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
     problem = Problem(scenario.task, scenario.nodes, Streams(scenario.seed))
     while len(list(grid.get_node_ids())) < scenario.nodes:
         time.sleep(0.1)
-    watched, began = Recorded(grid), time.time()
+    watched, began, passed_over = Recorded(grid), time.time(), 0
+
+    def on_passed_over() -> None:
+        nonlocal passed_over
+        passed_over += 1
 
     def on_model(server_round: int, model: ArrayRecord) -> None:
+        nonlocal passed_over
         t_s = time.time() - began
         accuracy, loss = problem.evaluate(arrays.to_vector(model))
         row = {"round": server_round, "t_s": t_s, "accuracy": accuracy, "loss": loss, "n_byzantine": 0, **watched.counts()}
-        row["attack_success"] = math.nan
-        row["began_s"] = began
+        row |= {"attack_success": math.nan, "passed_over": passed_over, "began_s": began}
+        passed_over = 0
         with (results / _ROUNDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         with whole(results / _MODEL) as part:
@@ -288,7 +294,7 @@ def _serve(scenario: Scenario, grid: Grid, results: Path) -> None:
 
     protocol, how = scenario.protocol, dict[str, Any]()
     if scenario.defense is not None:
-        how["senders"] = scenario.nodes
+        how |= {"senders": scenario.nodes, "on_passed_over": on_passed_over}
     if scenario.defense is not None and {"server", "loss"} & scenario.defense.needs:
         how["own_data"] = ServerData(problem, protocol.server_samples, protocol.plan())
     strategy = protocol.strategy(scenario.nodes, scenario.defense, **how)

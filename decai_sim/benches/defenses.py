@@ -114,6 +114,7 @@ def peaks(n: int, d: int, f: int) -> Iterator[tuple[str, float]]:
                 server=given[1].clone(),
                 loss=lambda moved: moved[:, :5].square().sum(dim=1),
                 round=1,
+                rounds=10,
                 memory={},
             )
             _reset_peak()

@@ -64,7 +64,7 @@ def test_a_deployment_learns_what_the_simulator_learns_and_leaves_no_process_beh
     assert real.complete
     assert real.model is not None
     np.testing.assert_allclose(real.model, simulated.model, atol=1e-5)
-    columns = ["round", "accuracy", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down"]
+    columns = ["round", "accuracy", "n_selected", "n_replied", "n_byzantine", "bytes_up", "bytes_down", "passed_over"]
     assert real.rounds[columns].equals(simulated.rounds[columns])
     assert list(real.rounds.columns) == list(simulated.rounds.columns)
     assert [row["t_s"] for row in rows] == real.rounds["t_s"].tolist()
