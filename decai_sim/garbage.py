@@ -16,7 +16,8 @@ def its_own() -> Iterator[None]:
     """While inside, the collector looks only at objects that were made inside; at the end it takes those that nobody needs.
 
     Libraries hold millions of objects, and to look through them takes longer than a round of training. Where several are inside
-    at a time, all older objects are left alone until the last has come out. Where the collector is off, nothing is done.
+    at a time, all older objects are left alone until the last has come out. Where the collector is off, or
+    objects have been frozen already, nothing is done.
 
     Example:
         >>> with its_own():
@@ -30,13 +31,21 @@ def its_own() -> Iterator[None]:
         yield
         return
     with _lock:
-        _inside += 1
-        gc.freeze()
+        if not _inside and gc.get_freeze_count():  # somebody else has, and will want it so
+            mine = False
+        else:
+            mine, _inside = True, _inside + 1
+    if not mine:
+        yield
+        return
     try:
+        gc.freeze()
         yield
     finally:
-        gc.collect()
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                gc.unfreeze()
+        try:
+            gc.collect()
+        finally:
+            with _lock:
+                _inside -= 1
+                if not _inside:
+                    gc.unfreeze()

@@ -184,7 +184,7 @@ def _told(value: Any, module: str, seen: set[int]) -> Iterator[str]:
             yield from _told(_inside(cell), module, seen)
         for name in value.__code__.co_names:
             used = value.__globals__.get(name)
-            if getattr(used, "__module__", module) == module:
+            if _is_data(used) or getattr(used, "__module__", module) == module:
                 yield from _told(used, module, seen)
     elif isinstance(value, types.CodeType):
         yield f"{value.co_code.hex()} {value.co_names} {value.co_varnames}"
@@ -218,16 +218,38 @@ def _told(value: Any, module: str, seen: set[int]) -> Iterator[str]:
             yield from _told(part, module, seen)
     elif isinstance(value, functools.partial):
         yield from _told((value.func, value.args, value.keywords), module, seen)
-    elif hasattr(value, "__array__"):  # arrays, tensors and frames
-        import numpy as np
-
-        array = np.asarray(value)
-        yield f"{array.dtype} {array.shape} {array.tolist() if array.dtype == object else array.tobytes().hex()}"
+    elif _is_data(value):
+        seen.add(id(value))
+        yield from _told_data(value, module, seen)
     elif isinstance(value, types.ModuleType | types.BuiltinFunctionType):
         yield value.__name__
     elif getattr(type(value), "__module__", module) == module and hasattr(value, "__dict__"):
         seen.add(id(value))
         yield from _told((type(value), vars(value)), module, seen)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether it is an array, a tensor, a frame, or a module of PyTorch with such."""
+    return not isinstance(value, type) and (hasattr(value, "__array__") or hasattr(value, "state_dict"))
+
+
+def _told_data(value: Any, module: str, seen: set[int]) -> Iterator[str]:
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.nn.Module):
+        yield from _told((repr(value), type(value), dict(value.state_dict())), module, seen)
+        return
+    if isinstance(value, torch.Tensor):
+        yield str(value.dtype)
+        value = value.detach().to_dense().cpu()
+        value = value.float() if value.dtype == torch.bfloat16 else value  # which NumPy does not know; nothing is lost
+    array = np.asarray(value)
+    yield f"{array.dtype} {array.shape}"
+    if array.dtype == object:
+        yield from _told(array.tolist(), module, seen)
+    else:
+        yield array.tobytes().hex()
 
 
 def _inside(cell: types.CellType) -> Any:

@@ -521,7 +521,10 @@ class Run:
 
         If it is 1, nothing was learned: accuracies are those of the models that there were at the beginning.
         """
-        missed = int(self.rounds["passed_over"].sum()) if "passed_over" in self.rounds else 0  # not in runs saved long ago
+        known = self.provenance.get("passed_over")  # in rounds that did not come to an end, too
+        if known is None:
+            known = self.rounds["passed_over"].sum() if "passed_over" in self.rounds else 0  # not in runs saved long ago
+        missed = int(known)
         every = missed + len(self.verdicts[["observer", "round"]].drop_duplicates())
         return missed / every if every else math.nan
 
@@ -944,6 +947,7 @@ def _collect(scenario: Scenario, lab: Lab, complete: bool, stalled: str | None, 
     digest = world.trace.digest()
     provenance = {
         **provenance_of(scenario),
+        "passed_over": sum(lab.passed_over.values()),
         "complete": complete,
         "stalled": stalled,
         "trace_digest": digest,

@@ -53,6 +53,19 @@ def test_the_last_to_come_out_lets_go() -> None:
     assert gc.get_freeze_count() == 0
 
 
+def test_what_somebody_else_has_frozen_stays_so() -> None:
+    gc.freeze()
+    try:
+        with garbage.its_own():
+            assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+    with garbage.its_own():
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
+
+
 def test_nothing_is_done_where_the_collector_is_off() -> None:
     gc.disable()
     try:

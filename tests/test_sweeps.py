@@ -270,6 +270,25 @@ def test_a_users_own_class_that_changed_is_run_again(counted: list[str], tmp_pat
         assert len(counted) == expected, body
 
 
+def linear(bias: float) -> torch.nn.Module:
+    made = torch.nn.Linear(2, 1)
+    torch.nn.init.ones_(made.weight)
+    torch.nn.init.constant_(made.bias, bias)
+    return made
+
+
+@pytest.mark.parametrize("used", ["torch.ones({})", "pd.DataFrame({{'a': [{}]}})", "np.ones({})", "linear({})"])
+def test_data_of_a_module_are_part_of_what_uses_them(used: str) -> None:
+    def made(number: int) -> type:
+        names: dict[str, Any] = {"__name__": "a_notebook", "torch": torch, "pd": pd, "np": np, "linear": linear}
+        exec(f"USED = {used.format(number)}\nclass Mine:\n    def __call__(self): return USED", names)
+        cls = names["Mine"]
+        assert isinstance(cls, type)
+        return cls
+
+    assert kept_runs.code_digest(made(1)) == kept_runs.code_digest(made(1)) != kept_runs.code_digest(made(2))
+
+
 def test_what_a_class_uses_from_around_it_is_part_of_it() -> None:
     def made(around: object) -> type:
         class Mine:
@@ -289,6 +308,11 @@ def test_what_a_class_uses_from_around_it_is_part_of_it() -> None:
         (partial(max, 1), partial(max, 2)),
         (Own(1), Own(2)),
         (lambda: 1, lambda: 2),
+        (torch.ones(3, dtype=torch.bfloat16), torch.zeros(3, dtype=torch.bfloat16)),
+        (torch.ones(3, requires_grad=True), torch.zeros(3, requires_grad=True)),
+        (torch.eye(3).to_sparse(), torch.zeros(3, 3).to_sparse()),
+        (pd.DataFrame({"a": [1, "x"]}), pd.DataFrame({"a": [1, "y"]})),
+        (linear(1.0), linear(2.0)),
         (math.sin, math.cos),
     ]
     for one, other in pairs:

@@ -71,7 +71,7 @@ class Kardam(Filter):
             mine = wildness[name] = float((update.double() - before.double().to(update.device)).norm()) / moved
             if mine > _quantile(sorted(wildness.values()), f, context.senders or len(last)):
                 return 0.0
-        if name in taken[len(taken) - 2 * f :]:
+        if name in taken[max(0, len(taken) - 2 * f) :]:
             return 0.0
         taken.append(name)
         del taken[: -(2 * f + 1)]

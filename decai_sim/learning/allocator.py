@@ -28,5 +28,6 @@ def keep_freed() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    options = (_M_MMAP_THRESHOLD, LARGE_BYTES), (_M_TRIM_THRESHOLD, KEPT_BYTES), (_M_ARENA_MAX, 1)
-    return all(mallopt(*option) == 1 for option in options)
+    # Some versions map whatever is larger than half a heap of their own.
+    large = mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES) == 1 or mallopt(_M_MMAP_THRESHOLD, 32 * 2**20) == 1
+    return large and all(mallopt(*option) == 1 for option in ((_M_TRIM_THRESHOLD, KEPT_BYTES), (_M_ARENA_MAX, 1)))

@@ -250,6 +250,8 @@ def test_kardam_lets_nobody_speak_too_often() -> None:
     rule, memory = Kardam(f=1, alpha=0), dict[str, Any]()
     assert [send(rule, memory, name, 1.0) for name in (0, 1, 0, 2, 0)] == [1, 1, 0, 1, 1]
     assert send(Kardam(f=0, alpha=0), memory, 0, 1.0) == 1
+    two, before = Kardam(f=2, alpha=0), dict[str, Any]()  # of any five in a row no two are of the same, of the first few too
+    assert [send(two, before, name, 1.0, senders=9) for name in (1, 2, 3, 1, 2, 3, 4, 1, 5, 1)] == [1, 1, 1, 0, 0, 0, 1, 0, 1, 1]
 
 
 def test_kardam_dampens_what_is_old() -> None:

@@ -11,7 +11,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 import decai_sim as ds
-from decai_sim.flower import arrays
+from decai_sim.flower import apps, arrays
 from decai_sim.flower.strategies.asynchronous import Asynchronous, Version, constant, hinge, polynomial
 from decai_sim.learning import jobs
 from decai_sim.runs import Run
@@ -200,3 +200,43 @@ def test_a_server_that_takes_nothing_in_gives_up(kind: str, options: dict[str, i
         run = ds.run(scenario, progress=False)
     assert not run.complete
     assert list(run.rounds["round"]) == [1, 2]
+
+
+def test_refused_replies_end_nothing_while_others_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.flower.strategies import asynchronous
+
+    monkeypatch.setattr(asynchronous, "_IN_VAIN", 1)
+    takes, seen = asynchronous.FedAsync.take_in, []
+
+    def take_in(self: Any, model: Any, reply: Any) -> Any:
+        seen.append(reply.node)
+        return takes(self, model, reply) if reply.node == slow else None
+
+    monkeypatch.setattr(asynchronous.FedAsync, "take_in", take_in)
+    options = {"kind": "fedasync", "rounds": 2, "fraction": 1.0}
+    slowly = [{"kind": "slow_devices", "nodes": [3], "factor": 50}]
+    scenario = ds.Scenario.model_validate({"nodes": 4, "topology": "complete", "protocol": options, "faults": slowly})
+    slow = apps.node_id(3)
+    run = ds.run(scenario, progress=False)
+    assert run.complete
+    assert seen.count(slow) == 2
+    assert len(seen) > 20
+
+
+@pytest.mark.filterwarnings("ignore:round .* is passed over")
+def test_rounds_passed_over_count_even_if_none_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from decai_sim.defenses.base import TooFewRowsError
+    from decai_sim.flower.strategies import asynchronous
+
+    def too_few(*of: Any) -> Any:
+        raise TooFewRowsError("median: too few")
+
+    monkeypatch.setattr(asynchronous, "_IN_VAIN", 1)
+    monkeypatch.setattr(ds.defenses.Median, "aggregate", too_few)
+    protocol = {"kind": "fedbuff", "rounds": 3, "buffer": 3, "fraction": 0.5}
+    scenario = ds.Scenario.model_validate({"nodes": 10, "defense": "median", "protocol": protocol})
+    with pytest.warns(RuntimeWarning, match="are refused"):
+        run = ds.run(scenario, progress=False)
+    assert not run.complete
+    assert len(run.rounds) == 0
+    assert run.passed_over == 1

@@ -178,6 +178,15 @@ def test_liars_know_how_their_model_moved_and_try_the_rule() -> None:
     run(attack={"kind": "spy", "nodes": [3]}, defense={"kind": "self_centered_clipping", "tau": 1e9}, protocol__rounds=1)
     assert SEEN[0][1].rule is not None
     torch.testing.assert_close(SEEN[0][1].rule(rows), rows.mean(dim=0), atol=1e-4, rtol=0)
+    SEEN.clear()
+    # BALANCE takes the protocol's rounds; what is too far from the own model does not count.
+    run(attack={"kind": "spy", "nodes": [3]}, defense={"kind": "balance", "gamma": 1e-6}, protocol__rounds=1)
+    assert SEEN[0][1].rule is not None
+    assert torch.isfinite(SEEN[0][1].rule(rows)).all()
+    SEEN.clear()
+    run(attack={"kind": "spy", "nodes": [3]}, defense={"kind": "trimmed_mean", "f": 1}, protocol__rounds=1)
+    assert SEEN[0][1].rule is not None
+    assert float(SEEN[0][1].rule(rows[:2]).norm()) == 0  # too few rows: the node stays as it is
 
 
 def test_a_free_rider_among_peers_sends_how_its_model_moved() -> None:

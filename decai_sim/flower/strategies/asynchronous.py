@@ -108,6 +108,11 @@ class Asynchronous(ABC):
     wanted = 1
     """How many replies make a new model."""
 
+    @property
+    def held(self) -> int:
+        """How many replies wait for others."""
+        return 0
+
     @abstractmethod
     def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]] | None:
         """Take in one reply; the next model and whose replies are in it, or None as long as there is none.
@@ -135,15 +140,18 @@ class Asynchronous(ABC):
             on_version: called with every new model.
 
         Raises:
-            StalledError: so many replies in a row have made no new model that none will.
+            StalledError: so many replies were refused, or held no samples, since the last new model, from all who are at work,
+                that none will come.
         """
         log(INFO, "Starting %s: %d versions", type(self).__name__, num_versions)
         model, config = initial_arrays, dict(train_config or {})
         asked: dict[str, _Asked] = {}
         recently: list[int] = []
         version, in_vain, result = 0, 0, Result()
+        kept, refused = list[int](), set[int]()  # whose replies wait for others, and whose have come to nothing, since then
         while version < num_versions:
-            if in_vain > _IN_VAIN * (self.concurrency + self.wanted):
+            most = _IN_VAIN * (self.concurrency + self.wanted)
+            if in_vain > most and refused.issuperset(one.node for one in asked.values()):
                 raise StalledError(
                     f"none of the last {in_vain} replies has made a new model: they are refused, or hold no samples"
                 )
@@ -152,16 +160,25 @@ class Asynchronous(ABC):
                 what = asked.pop(message.metadata.reply_to_message_id, None)
                 if what is None or not message.has_content() or version == num_versions:
                     continue
-                in_vain += 1
                 metrics = next(iter(message.content.metric_records.values()))
-                if not metrics[self.weighted_by_key]:
-                    continue  # it holds no samples
+                if not metrics[self.weighted_by_key]:  # it holds no samples
+                    in_vain += 1
+                    refused.add(what.node)
+                    continue
                 reply = Reply(what.node, what.model, apps.model_of(message.content), version - what.version, metrics)
                 taken = self.take_in(model, reply)
+                kept.append(what.node)
+                if taken is None and self.held:
+                    continue
                 if taken is None:
+                    in_vain += len(kept)
+                    refused.update(kept)
+                    kept.clear()
                     continue
                 model, used = taken
                 version, in_vain = version + 1, 0
+                kept.clear()
+                refused.clear()
                 losses = [float(one.metrics.get("train-loss", float("nan"))) for one in used]  # type: ignore[arg-type]
                 result.arrays = model
                 result.train_metrics_clientapp[version] = MetricRecord({"train-loss": sum(losses) / len(losses)})
@@ -276,6 +293,11 @@ class FedBuff(Asynchronous):
         self.aggregator = aggregator
         self._waiting: list[Reply] = []
         self._made = 0
+
+    @property
+    def held(self) -> int:
+        """Those in the buffer."""
+        return len(self._waiting)
 
     def take_in(self, model: ArrayRecord, reply: Reply) -> tuple[ArrayRecord, list[Reply]] | None:
         """Put it into the buffer; empty that when it is full."""

@@ -134,7 +134,8 @@ class Aggregator:
         """What aggregating ``n`` rows of ``d`` numbers costs the server, FLOPs."""
         work = self.rule.flops(n, d, f)
         if self.own_data is not None:
-            work += self.rule.tests(n, f) * self.own_data.loss_flops
+            tests = self.rule.tests(n, f)
+            work += tests * self.own_data.loss_flops if tests else 0.0
             work += self.own_data.update_flops if "server" in self.rule.needs else 0.0
         return work
 

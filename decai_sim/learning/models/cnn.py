@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_MOST_BYTES = 256 * 2**20
+"""More is not laid out for what each kernel sees."""
+
+
 class CNN(Model, kind="cnn"):
     """Two 5 x 5 convolutions with max pooling, then one hidden layer.
 
@@ -66,7 +70,7 @@ class CNN(Model, kind="cnn"):
         # (k, batch, colours, height, width)
         x = x.unsqueeze(2) if x.dim() == 4 else x.movedim(-1, 2)
         height, width = x.shape[3:]
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and 25 * x.nbytes <= _MOST_BYTES:
             h = _few_channels(weights[0], biases[0], x)
         else:
             h = _groups(weights[0], biases[0], x.transpose(0, 1).reshape(batch, -1, height, width))
