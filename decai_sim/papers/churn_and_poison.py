@@ -135,6 +135,19 @@ def crowded(one: Run, f: int | None = None) -> float:
 def ages(one: Run) -> pd.Series:
     """How many models had overtaken an update when the server used it: ``seen``, of all in buffers, and ``kept``, by the rule.
 
+    Args:
+        one: a run whose nodes stay and whose links lose nothing.
+    """
+    seen = aged(one)
+    age, kept, honest = seen["age"], seen["kept"].astype(bool), ~seen["byzantine"].astype(bool)
+    return pd.Series(
+        {"seen": age[honest].mean(), "kept": age[kept & honest].mean(), "attackers kept": (kept & ~honest).sum() / kept.sum()}
+    )
+
+
+def aged(one: Run) -> pd.DataFrame:
+    """The verdicts of a run with a column ``age``: how many models had overtaken an update when the server used it.
+
     A node's k-th update that the server got is its answer to the k-th model that it was sent.
 
     Args:
@@ -146,9 +159,4 @@ def ages(one: Run) -> pd.Series:
     seen = one.verdicts.sort_values("round", kind="stable")
     number = seen.groupby("node").cumcount()
     begun = np.array([sent[node][k] for node, k in zip(seen["node"], number, strict=True)])
-    age = seen["round"].to_numpy() - 1 - np.searchsorted(made, begun, side="right")
-    kept = seen["kept"].to_numpy(dtype=bool)
-    honest = ~seen["byzantine"].to_numpy(dtype=bool)
-    return pd.Series(
-        {"seen": age[honest].mean(), "kept": age[kept & honest].mean(), "attackers kept": (kept & ~honest).sum() / kept.sum()}
-    )
+    return seen.assign(age=seen["round"].to_numpy() - 1 - np.searchsorted(made, begun, side="right"))

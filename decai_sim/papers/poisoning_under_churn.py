@@ -196,18 +196,8 @@ def late(seed: int, attack: dict[str, Any] | None, exponent: float, size: Size =
 
 
 def ages(run: Run) -> tuple[float, float]:
-    """How many models have overtaken an update on average: of all that the rule saw, and of those it kept.
+    """How many models have overtaken an update on average: of all that the rule saw, and of those it kept."""
+    from decai_sim.papers.churn_and_poison import aged
 
-    A node's k-th update in a verdict is the answer to the k-th model that it was sent.
-    """
-    import numpy as np
-
-    made = run.rounds["t_s"].to_numpy()
-    asked = run.messages[run.messages["kind"] == "train"].sort_values("t_sent_s", kind="stable")
-    sent = {node: part["t_sent_s"].to_numpy() for node, part in asked.groupby("dst")}
-    verdicts = run.verdicts.sort_values("round", kind="stable")
-    which = verdicts.groupby("node").cumcount()
-    begun = np.array([sent[node][number] for node, number in zip(verdicts["node"], which, strict=True)])
-    version = np.searchsorted(made, begun, side="right")
-    age = verdicts["round"].to_numpy() - 1 - version
-    return float(age.mean()), float(age[verdicts["kept"].to_numpy(dtype=bool)].mean())
+    verdicts = aged(run)
+    return float(verdicts["age"].mean()), float(verdicts["age"][verdicts["kept"].astype(bool)].mean())

@@ -33,17 +33,21 @@ def run(**changes: Any) -> ds.Run:
     return ds.run(BASE.but(**changes), progress=False)
 
 
+def looks_on(
+    self: UpdateAttack, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
+) -> torch.Tensor:
+    """What attackers do that send what they have."""
+    assert view is not None
+    assert view.own is not None
+    SEEN.append((len(honest), view))
+    return view.own.clone()
+
+
 def test_an_honest_liar_changes_nothing() -> None:
     class Truthful(UpdateAttack):
         """Sends what it has."""
 
-        def __call__(
-            self, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
-        ) -> torch.Tensor:
-            assert view is not None
-            assert view.own is not None
-            SEEN.append((len(honest), view))
-            return view.own.clone()
+        __call__ = looks_on
 
     calm, told = run(), run(attack={"kind": "truthful", "nodes": [3], "sees": "neighbourhood"})
     assert told.trace_digest == calm.trace_digest
@@ -153,13 +157,7 @@ def test_liars_know_how_their_model_moved_and_try_the_rule() -> None:
     class Spy(UpdateAttack):
         """Sends what it has."""
 
-        def __call__(
-            self, honest: torch.Tensor, n_byzantine: int, generator: torch.Generator, view: View | None = None
-        ) -> torch.Tensor:
-            assert view is not None
-            assert view.own is not None
-            SEEN.append((len(honest), view))
-            return view.own.clone()
+        __call__ = looks_on
 
     run(attack={"kind": "spy", "nodes": [3]}, defense="median")
     moved = [view.previous for _, view in SEEN]
